@@ -1,0 +1,74 @@
+//! The name of everything that is counted in the kernel. Indices are part of the ABI and are
+//! never reused.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $index:literal, $name:literal, $class:ident;)*) => {
+        /// A kernel-side counter: an index into the per-CPU array `COUNTERS`.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Counter { $($(#[$doc])* $variant = $index,)* }
+        impl Counter {
+            /// All counters, in the order of their indices.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant),*];
+            /// Name in reports and captures.
+            pub const fn name(self) -> &'static str { match self { $(Counter::$variant => $name),* } }
+            /// What a count above zero means.
+            pub const fn class(self) -> Class { match self { $(Counter::$variant => Class::$class),* } }
+        }
+    };
+}
+
+/// What a count above zero means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Ordinary traffic.
+    Traffic,
+    /// Bytes or blocks are missing from the numbers: the run is lossy (exit code 3).
+    Loss,
+    /// Bytes and blocks are right, but a stack or cohort is less detailed than it could be.
+    Detail,
+}
+
+counters! {
+    /// Hits of allocation entry probes.
+    AllocationHits = 0, "allocation_hits", Traffic;
+    /// Hits of allocation return probes.
+    ReturnHits = 1, "return_hits", Traffic;
+    /// Hits of free probes.
+    FreeHits = 2, "free_hits", Traffic;
+    /// Hits of mapping probes (entry and return).
+    MappingHits = 3, "mapping_hits", Traffic;
+    /// Calls made from inside another allocator call; part of the outer one.
+    NestedCalls = 4, "nested_calls", Traffic;
+    /// Allocations that the allocator refused.
+    FailedAllocations = 5, "failed_allocations", Traffic;
+    /// Blocks freed (or moved) that were allocated before attach or below the size floor.
+    FreedUnknownBlocks = 6, "freed_unknown_blocks", Traffic;
+    /// Blocks below the size floor.
+    BelowMinSizeBlocks = 7, "below_min_size_blocks", Traffic;
+    /// Blocks not followed because the live map was full.
+    LiveMapFullBlocks = 8, "live_map_full_blocks", Loss;
+    /// Their requested bytes.
+    LiveMapFullBytes = 9, "live_map_full_bytes", Loss;
+    /// Allocator calls not followed because the thread table was full.
+    ThreadTableFull = 10, "thread_table_full", Loss;
+    /// Allocator calls whose return was never seen.
+    ReturnsMissed = 11, "returns_missed", Loss;
+    /// Allocations whose result pointer could not be read (posix_memalign's out-parameter).
+    ResultUnreadable = 12, "result_unreadable", Loss;
+    /// Mapping events that did not fit into the ring buffer.
+    MappingEventsLost = 13, "mapping_events_lost", Loss;
+    /// Allocations booked without a stack because the stack table was full.
+    StackTableFull = 14, "stack_table_full", Detail;
+    /// Allocations booked without a stack because the ring buffer was full.
+    StackRingFull = 15, "stack_ring_full", Detail;
+    /// Allocations booked into an older epoch because no counter slot was free.
+    SlotTableFull = 16, "slot_table_full", Detail;
+    /// Process events that did not fit into the ring buffer.
+    ProcessEventsLost = 17, "process_events_lost", Loss;
+    /// A block was handed out at an address that was still live: a free was not seen.
+    AddressReused = 18, "address_reused", Loss;
+}
+
+/// Number of counters.
+pub const COUNTERS: u32 = Counter::ALL.len() as u32;

@@ -1,0 +1,17 @@
+//! What the kernel side and the user side share: records that cross the ring buffer, keys and
+//! values of the maps, load-time configuration, the name of every loss. Nothing else.
+//!
+//! Five rules hold here: `#[repr(C)]` with fixed-width integers and arrays of them only; no
+//! implicit padding (asserted at compile time); numbers are never reused; unit and namespace are
+//! in the field's name; any change bumps [`ABI_VERSION`], and user space refuses an object of
+//! another version.
+#![no_std]
+
+pub mod config;
+pub mod counter;
+pub mod limits;
+pub mod record;
+pub mod slot;
+
+/// Version of everything in this crate. The kernel object carries it in its `ABI` global.
+pub const ABI_VERSION: u32 = 1;

@@ -1,0 +1,23 @@
+//! Bounds of everything that is walked, kept or sent.
+
+/// Native frames in one stack, the allocation's caller included.
+pub const MAX_NATIVE_FRAMES: usize = 127;
+/// Python frames in one stack.
+pub const MAX_PYTHON_FRAMES: usize = 128;
+/// Executable ranges the kernel side can tell apart in the target (one per mapped file and one
+/// per anonymous executable mapping). More are left out, and counted by user space.
+pub const MAX_CODE_RANGES: usize = 1024;
+/// Steps of a binary search over [`MAX_CODE_RANGES`] entries.
+pub const CODE_RANGE_SEARCH_STEPS: usize = 11;
+/// Threads of the target that can be inside an allocator function or own scratch memory.
+pub const DEFAULT_MAX_THREADS: u32 = 8192;
+/// Distinct stacks.
+pub const DEFAULT_MAX_STACKS: u32 = 65_536;
+/// Counter slots: one per stack and birth epoch.
+pub const DEFAULT_MAX_SLOTS: u32 = 262_144;
+/// Blocks that can be live at once; about 96 bytes of kernel memory each, taken as they appear.
+pub const DEFAULT_MAX_LIVE_BLOCKS: u32 = 1_000_000;
+/// Bytes of the ring buffer for rare events.
+pub const DEFAULT_RING_BYTES: u32 = 2 * 1024 * 1024;
+/// A frame pointer further than this above the last one is not believed, in bytes.
+pub const MAX_FRAME_BYTES: u64 = 1024 * 1024;

@@ -1,0 +1,19 @@
+//! outlive: which stacks of a running process hold its memory, and which keep growing.
+//!
+//! See ARCHITECTURE.md for the data flow and for who may import whom.
+
+pub mod aggregate;
+pub mod capture;
+pub mod cli;
+pub mod growth;
+pub mod plan;
+pub mod probe;
+pub mod report;
+pub mod runtime;
+pub mod session;
+pub mod stack;
+pub mod symbol;
+pub mod target;
+pub mod tick;
+pub mod units;
+pub mod warning;

@@ -1,0 +1,2 @@
+//! The binary: hands the arguments to `cli` and its answer to the shell.
+fn main() {}

@@ -1,0 +1,85 @@
+//! The tick: what the probes have to say once an interval. Live sessions and replayed captures
+//! join here, and loss travels in the same stream.
+
+use crate::stack::StackId;
+use std::collections::BTreeMap;
+use tracer_common::counter::Counter;
+
+/// Everything that changed since the previous tick. Counters are cumulative since the session
+/// began, so that a lost tick costs resolution and never correctness.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tick {
+    /// Nanoseconds since the session began (monotonic).
+    pub at_ns: u64,
+    /// Counters of the (stack, birth epoch) pairs that changed.
+    pub sites: Vec<SiteReading>,
+    /// Every kernel and user-side counter, cumulative, zeros included.
+    pub counters: Counters,
+    /// The target's memory, where it could be read.
+    pub memory: Option<MemorySplit>,
+    /// What the probes cost so far, where it was measured by now.
+    pub overhead: Option<OverheadReading>,
+}
+
+/// Cumulative counters of one (stack, birth epoch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteReading {
+    /// Stack; `StackId(UNATTRIBUTED_STACK)` for what could not be given one.
+    pub stack: StackId,
+    /// Epoch of birth of the blocks counted here.
+    pub epoch: u32,
+    /// Requested bytes born.
+    pub allocated_bytes: u64,
+    /// Blocks born.
+    pub allocated_blocks: u64,
+    /// Requested bytes of those freed since.
+    pub freed_bytes: u64,
+    /// Those freed since.
+    pub freed_blocks: u64,
+}
+
+/// Counters by name: `tracer_common::counter::Counter` and those of user space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernel-side counters, in the order of `Counter::ALL`.
+    pub kernel: Vec<u64>,
+    /// User-side counters by name (`unknown_records`, `capture_bytes_refused`...); all are losses.
+    pub user: BTreeMap<String, u64>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { kernel: vec![0; Counter::ALL.len()], user: BTreeMap::new() }
+    }
+}
+
+impl Counters {
+    /// Value of a kernel-side counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.kernel.get(counter as usize).copied().unwrap_or(0)
+    }
+}
+
+/// The target's resident memory, from /proc/PID/smaps_rollup or status; bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemorySplit {
+    /// Resident, all kinds.
+    pub resident_bytes: u64,
+    /// Resident, anonymous.
+    pub anonymous_bytes: u64,
+    /// Resident, of files.
+    pub file_bytes: u64,
+    /// Resident, shared memory.
+    pub shared_bytes: u64,
+}
+
+/// What the probes cost, measured during the session; cumulative where not said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct OverheadReading {
+    /// Probe hits since the session began.
+    pub hits: u64,
+    /// Mean time in our programs per hit, nanoseconds, over the sampled windows so far.
+    pub program_ns_per_hit: f64,
+    /// Mean cost of the trap itself per hit, nanoseconds, calibrated at start on this machine.
+    pub trap_ns_per_hit: f64,
+}

@@ -1,0 +1,2 @@
+//! Verbs of the workspace.
+fn main() {}
