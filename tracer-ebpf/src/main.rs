@@ -1,6 +1,7 @@
 //! The kernel side's entry: proves that the toolchain builds a loadable object.
 #![no_std]
 #![no_main]
+#![allow(missing_docs, reason = "aya's program macros drop the doc comment of what they expand")]
 
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
