@@ -111,7 +111,8 @@ mod tests {
         check_line("tracer-user/src/target/mod.rs", "let maya = himalaya::find();", 0);
         check_line("tracer-user/src/target/mod.rs", "// aya::Ebpf is in probe", 0);
         check_line("tracer-user/src/target/mod.rs", "crate::aya::thing()", 0);
-        check_line("tracer-user/src/target/mod.rs", r#"let s = "see aya::Ebpf";"#, 0);
+        let quoted = format!("let s = {0}see aya::Ebpf{0};", '"');
+        check_line("tracer-user/src/target/mod.rs", &quoted, 0);
     }
 
     #[test]
