@@ -35,10 +35,32 @@ pub struct BpfToolchain {
 }
 
 impl BpfToolchain {
-    /// A cargo command that builds for the eBPF target once it is given a verb.
-    pub fn cargo(&self) -> Command {
+    /// `cargo VERB` for the eBPF target.
+    pub fn cargo(&self, verb: &str) -> Command {
         let mut cargo = Command::new(&self.cargo[0]);
-        cargo.args(&self.cargo[1..]);
+        cargo.args(&self.cargo[1..]).arg(verb);
+        self.dress(cargo)
+    }
+
+    /// `cargo clippy` for the eBPF target; Debian packages it apart from the compiler.
+    ///
+    /// # Errors
+    /// When the package is missing and cannot be installed.
+    pub fn clippy(&self) -> Result<Command> {
+        if self.rustc.is_none() {
+            return Ok(self.cargo("clippy"));
+        }
+        debian::ensure(&["rust-web-clippy"], "linting the kernel side")?;
+        let driver = debian::files_of("rust-web-clippy")
+            .into_iter()
+            .find(|path| path.ends_with("/bin/cargo-clippy"))
+            .context("the package rust-web-clippy is installed but brings no bin/cargo-clippy")?;
+        let mut clippy = Command::new(driver);
+        clippy.arg("clippy");
+        Ok(self.dress(clippy))
+    }
+
+    fn dress(&self, mut command: Command) -> Command {
         // `cargo xtask` runs under the host's toolchain: nothing of it may reach this build.
         for name in [
             "CARGO",
@@ -50,15 +72,16 @@ impl BpfToolchain {
             "CARGO_TARGET_DIR",
             "CARGO_BUILD_TARGET",
         ] {
-            cargo.env_remove(name);
+            command.env_remove(name);
         }
         if let Some(rustc) = &self.rustc {
-            cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+            command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
         }
         if let Some(dir) = &self.linker_dir {
-            cargo.env("PATH", path_with_first(dir));
+            command.env("PATH", path_with_first(dir));
         }
-        cargo
+        command.current_dir(workspace::root().join("tracer-ebpf"));
+        command
     }
 }
 
@@ -108,9 +131,7 @@ fn rustup_nightly() -> Result<Option<BpfToolchain>> {
         ),
     };
     Ok(Some(BpfToolchain {
-        cargo: ["rustup", "run", "nightly", "cargo"]
-            .map(OsString::from)
-            .to_vec(),
+        cargo: ["rustup", "run", "nightly", "cargo"].map(OsString::from).to_vec(),
         rustc: None,
         linker_dir,
     }))
@@ -167,21 +188,14 @@ fn debian_linker(llvm: u32) -> Result<PathBuf> {
         );
     }
     let dev = format!("llvm-{llvm}-dev");
-    debian::ensure(
-        &[&dev, "g++", "zlib1g-dev", "libzstd-dev"],
-        "building bpf-linker",
-    )?;
+    debian::ensure(&[&dev, "g++", "zlib1g-dev", "libzstd-dev"], "building bpf-linker")?;
     let llvm_config = format!("llvm-config-{llvm}");
     let bindir = command::output(Command::new(llvm_config).arg("--bindir"))?;
     command::heading("building bpf-linker (once; about two minutes)");
     command::run(
         Command::new("cargo")
             .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION])
-            .args([
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-            ])
+            .args(["--no-default-features", "--features", &format!("llvm-{llvm}")])
             .args(["--locked", "--force", "--root"])
             .arg(&tools)
             .env_remove("CARGO_TARGET_DIR")

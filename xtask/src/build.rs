@@ -38,13 +38,8 @@ pub fn run(args: &BuildArgs) -> Result<()> {
 pub fn bpf_object() -> Result<()> {
     let toolchain = bpf_toolchain::ensure()?;
     let crate_dir = workspace::root().join("tracer-ebpf");
-    command::run(
-        toolchain
-            .cargo()
-            .args(["build", "--release"])
-            .current_dir(&crate_dir),
-    )
-    .context("building the kernel side (tracer-ebpf)")?;
+    command::run(toolchain.cargo("build").arg("--release"))
+        .context("building the kernel side (tracer-ebpf)")?;
     let built = crate_dir.join("target/bpfel-unknown-none/release/outlive");
     let bytes = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
     let object = workspace::bpf_object();
@@ -66,9 +61,7 @@ pub fn bpf_object() -> Result<()> {
 /// When cargo fails.
 pub fn outlive(release: bool) -> Result<()> {
     let mut cargo = Command::new("cargo");
-    cargo
-        .args(["build", "--package", "tracer-user"])
-        .current_dir(workspace::root());
+    cargo.args(["build", "--package", "tracer-user"]).current_dir(workspace::root());
     if release {
         cargo.arg("--release");
     }

@@ -13,9 +13,8 @@ use anyhow::{Context, Result, bail};
 /// When it cannot be started or ends with anything but success.
 pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("xtask: {}", describe(command));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{}`", describe(command)))?;
+    let status =
+        command.status().with_context(|| format!("cannot start `{}`", describe(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", describe(command));
     }
@@ -40,22 +39,14 @@ pub fn output(command: &mut Command) -> Result<String> {
 
 /// What `command` prints when it succeeds; `None` when it is absent or fails. Silent.
 pub fn probe(command: &mut Command) -> Option<String> {
-    let out = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    out.status
-        .success()
-        .then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+    let out = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// Path of `program` as the shell would find it.
 pub fn which(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH")?;
-    std::env::split_paths(&paths)
-        .map(|dir| dir.join(program.as_ref()))
-        .find(|path| path.is_file())
+    std::env::split_paths(&paths).map(|dir| dir.join(program.as_ref())).find(|path| path.is_file())
 }
 
 /// Prints a step's heading, so that a long run can be followed.

@@ -37,11 +37,8 @@ pub fn files_of(package: &str) -> Vec<String> {
 /// When a package is missing and this is not Debian or not root (the sentence says what to
 /// do), or when apt fails.
 pub fn ensure(packages: &[&str], purpose: &str) -> Result<()> {
-    let missing: Vec<&str> = packages
-        .iter()
-        .copied()
-        .filter(|package| !is_installed(package))
-        .collect();
+    let missing: Vec<&str> =
+        packages.iter().copied().filter(|package| !is_installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -70,8 +67,7 @@ fn has_candidate(packages: &[&str]) -> bool {
 
 fn install(packages: &[&str]) -> Command {
     let mut apt = apt_get();
-    apt.args(["install", "--yes", "--no-install-recommends"])
-        .args(packages);
+    apt.args(["install", "--yes", "--no-install-recommends"]).args(packages);
     apt
 }
 

@@ -13,10 +13,8 @@ pub fn root() -> PathBuf {
 
 /// Where cargo builds the host crates: `CARGO_TARGET_DIR` or `<root>/target`.
 pub fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || root().join("target"),
-        |dir| root().join(PathBuf::from(dir)),
-    )
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(PathBuf::from(dir)))
 }
 
 /// The finished kernel-side object. `tracer-user/build.rs` looks for it at this very place.
