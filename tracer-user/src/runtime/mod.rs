@@ -1,1 +1,4 @@
-//! (being written)
+//! Language runtimes inside the target: where they keep their frames, and what those mean.
+
+pub mod memory;
+pub mod python;
