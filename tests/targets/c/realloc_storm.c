@@ -1,7 +1,7 @@
 /* realloc in all its forms: grows, shrinks, moves, from NULL, to zero, and refused. */
 #include "truth.h"
 
-enum { SLOTS = 2000, ROUNDS = 1000000 };
+enum { SLOTS = 2000, ROUNDS = 1200000 };
 
 struct slot {
     void *block;
