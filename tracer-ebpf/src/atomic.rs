@@ -3,7 +3,10 @@
 //! `core::sync::atomic` offers neither on this target (it declares no compare-and-swap, which
 //! version 3 of the instruction set has), so the compiler's intrinsics are used.
 
-use core::intrinsics::{AtomicOrdering::Relaxed, atomic_cxchg, atomic_xadd};
+use core::intrinsics::{
+    AtomicOrdering::{AcqRel, Relaxed},
+    atomic_cxchg, atomic_xadd,
+};
 
 /// Adds; nothing is returned, so that the plain addition of every kernel serves.
 ///
@@ -17,12 +20,15 @@ pub unsafe fn add(value: *mut u64, amount: u64) {
 
 /// Adds one and returns what was there (Linux 5.12).
 ///
+/// Not relaxed: LLVM 22 turns a relaxed addition into the form that returns nothing even when
+/// the result is used, and every caller then gets 1.
+///
 /// # Safety
 /// `value` points to an aligned u32 inside a map.
 #[inline(always)]
 pub unsafe fn take_next(value: *mut u32) -> u32 {
     // SAFETY: as the caller promises.
-    unsafe { atomic_xadd::<u32, u32, { Relaxed }>(value, 1) }
+    unsafe { atomic_xadd::<u32, u32, { AcqRel }>(value, 1) }
 }
 
 /// Replaces `old` by `new`; the error is what was there instead (Linux 5.12).

@@ -1,0 +1,83 @@
+//! Stacks of CPython name the functions, files and lines that Python itself names.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use support::{Amount, Outlive, Target, may_trace, python_frames, tests_dir};
+
+fn check(python: &Path) {
+    let script = tests_dir().join("targets/python/chain.py");
+    let mut target = Target::spawn(python, &[&script]);
+    let outlive = Outlive::attach(target.pid()).start();
+    target.go();
+    let truth = target.json();
+    let finished = outlive.stop();
+    finished.assert_done();
+    let report = finished.report();
+    report.assert_no_losses();
+    for site in truth["sites"].as_array().expect("sites") {
+        let expected: Vec<(String, String, u64)> =
+            serde_json::from_value(site["frames"].clone()).expect("frames");
+        let mut found = Amount::default();
+        for site in report
+            .sites()
+            .iter()
+            .filter(|site| python_frames(site) == expected)
+        {
+            found.bytes += site["live_bytes"].as_u64().expect("bytes");
+            found.blocks += site["live_blocks"].as_u64().expect("blocks");
+        }
+        let number = |name: &str| site[name].as_u64().expect("a number");
+        let held = Amount {
+            bytes: number("live_bytes"),
+            blocks: number("live_blocks"),
+        };
+        assert_eq!(found, held, "{}: {expected:#?}", python.display());
+    }
+    assert!(target.finish().success(), "{} was harmed", python.display());
+}
+
+/// Debian's interpreter is one static file, without libpython.
+#[test]
+fn frames_of_a_static_build_are_those_python_names() {
+    let debian = Path::new("/usr/bin/python3.11");
+    if !may_trace() {
+        return;
+    }
+    assert!(
+        debian.exists(),
+        "install python3.11: {} is not there",
+        debian.display()
+    );
+    check(debian);
+}
+
+#[test]
+fn frames_of_a_libpython_build_are_those_python_names() {
+    if !may_trace() {
+        return;
+    }
+    match shared_build() {
+        Some(python) => check(&python),
+        None => eprintln!("SKIPPED: no Python 3.11 with libpython (OUTLIVE_LIBPYTHON, or pyenv)"),
+    }
+}
+
+/// A Python 3.11 that is linked against libpython: named by the environment, or pyenv's.
+fn shared_build() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("OUTLIVE_LIBPYTHON") {
+        return Some(named.into());
+    }
+    let root = std::env::var_os("PYENV_ROOT")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")))?;
+    std::fs::read_dir(root.join("versions"))
+        .ok()?
+        .flatten()
+        .map(|e| e.path())
+        .find_map(|version| {
+            let is_shared = version.join("lib/libpython3.11.so.1.0").exists();
+            is_shared.then(|| version.join("bin/python3.11"))
+        })
+}
