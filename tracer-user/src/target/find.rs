@@ -71,7 +71,7 @@ fn subgroups(group: &Path) -> Vec<PathBuf> {
 fn group_named(group: &Path, name: &str, left: &mut usize, depth: usize) -> Option<PathBuf> {
     for sub in subgroups(group) {
         *left = left.checked_sub(1)?;
-        if sub.file_name().is_some_and(|own| own == name) && oldest_in(&sub, &mut MAX_GROUPS.clone()).is_some() {
+        if sub.file_name().is_some_and(|own| own == name) && oldest_in(&sub, left).is_some() {
             return Some(sub);
         }
         if depth < MAX_DEPTH
