@@ -1,1 +1,20 @@
-//! (being written)
+//! The probes: loads the kernel side, attaches it by plan, reads it once a tick. The only user of
+//! aya, and the home of nearly all `unsafe`.
+
+mod attach;
+mod calibrate;
+mod events;
+mod floor;
+mod kernel_layout;
+mod mapped;
+mod mapping_account;
+mod object;
+mod overhead;
+mod probes;
+mod slot_totals;
+
+pub use calibrate::TrapCost;
+pub use events::Event;
+pub use floor::Floor;
+pub use object::ObjectError;
+pub use probes::{Limits, ProbeError, Probes, Settings};

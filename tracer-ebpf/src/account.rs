@@ -1,0 +1,156 @@
+//! Booking: which counter slot a birth belongs to, and adding to it.
+
+use crate::{
+    atomic,
+    configuration::config,
+    counters::count,
+    maps::{CONTROL, EVENTS, SLOTS, STACKS},
+    thread::ThreadState,
+};
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use tracer_common::{
+    counter::Counter,
+    record::{self, NEW_STACK_PREFIX_BYTES},
+    limits::MAX_NATIVE_FRAMES,
+    slot::{Control, LiveBlock, UNATTRIBUTED_SLOT, pack_stack_entry, unpack_stack_entry},
+};
+
+/// Bytes of a stack record without Python frames.
+const NATIVE_RECORD_BYTES: usize = NEW_STACK_PREFIX_BYTES + 8 * MAX_NATIVE_FRAMES;
+
+/// The control block.
+#[inline(always)]
+pub fn control() -> Option<&'static Control> {
+    // SAFETY: entry 0 of the map always exists; its fields change under us, but each is one
+    // aligned word.
+    CONTROL.get_ptr(0).map(|control| unsafe { &*control })
+}
+
+/// Image generation of the target.
+#[inline(always)]
+pub fn generation() -> u16 {
+    control().map_or(0, |control| control.generation as u16)
+}
+
+/// The slot in which the stack that `thread` has just walked books its births now. A stack never
+/// seen before is sent to user space; one that cannot be kept books as unattributed.
+#[inline(always)]
+pub fn slot_of_stack(thread: &mut ThreadState) -> u32 {
+    let Some(control) = control() else { return UNATTRIBUTED_SLOT };
+    let (hash, epoch) = (thread.stack.stack_hash, control.epoch);
+    let Some(entry) = STACKS.get_ptr_mut(hash) else { return first_slot(thread, epoch) };
+    // SAFETY: the kernel returned a pointer to an aligned u64 of this map; entries of it are
+    // never removed while a thread could book to them, but in `first_slot`, which sends nothing.
+    let packed = unsafe { entry.read_volatile() };
+    let (entry_epoch, slot) = unpack_stack_entry(packed);
+    if entry_epoch == epoch {
+        return slot;
+    }
+    let Some(fresh) = new_slot(hash, epoch) else {
+        count(Counter::SlotTableFull);
+        return slot;
+    };
+    // SAFETY: as above.
+    match unsafe { atomic::replace(entry, packed, pack_stack_entry(epoch, fresh)) } {
+        Ok(()) => fresh,
+        // Another thread was faster; the slot just taken stays empty.
+        Err(winner) => unpack_stack_entry(winner).1,
+    }
+}
+
+/// First booking of a stack: enter it in the table and send its frames.
+#[inline(always)]
+fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
+    let hash = thread.stack.stack_hash;
+    let Some(slot) = new_slot(hash, epoch) else {
+        count(Counter::SlotTableFull);
+        return UNATTRIBUTED_SLOT;
+    };
+    if STACKS.insert(hash, pack_stack_entry(epoch, slot), u64::from(BPF_NOEXIST)).is_err() {
+        // Entered by another thread in the meantime, or the table is full.
+        if let Some(entry) = STACKS.get_ptr(hash) {
+            // SAFETY: the kernel returned a pointer to an aligned u64 of this map.
+            return unpack_stack_entry(unsafe { *entry }).1;
+        }
+        count(Counter::StackTableFull);
+        return UNATTRIBUTED_SLOT;
+    }
+    if send_stack(thread).is_err() {
+        // Without its frames the entry is useless: take it out, so that the next birth retries.
+        count(Counter::StackRingFull);
+        let _ = STACKS.remove(hash);
+        return UNATTRIBUTED_SLOT;
+    }
+    slot
+}
+
+/// Sends the frames, without the Python part where there is none.
+#[inline(always)]
+fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
+    thread.stack.header.kind = record::kind::NEW_STACK;
+    if thread.stack.python_count == 0 {
+        // SAFETY: NewStack is repr(C) without padding, and its first NATIVE_RECORD_BYTES bytes
+        // are initialised.
+        let bytes = unsafe {
+            &*(&raw const thread.stack).cast::<[u8; NATIVE_RECORD_BYTES]>()
+        };
+        EVENTS.output::<[u8; NATIVE_RECORD_BYTES]>(bytes, 0)
+    } else {
+        EVENTS.output::<record::NewStack>(&thread.stack, 0)
+    }
+}
+
+/// Takes the next unused slot.
+#[inline(always)]
+fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
+    let control = CONTROL.get_ptr_mut(0)?;
+    // SAFETY: an aligned u32 inside entry 0 of the map.
+    let used = unsafe { &raw mut (*control).slots_used };
+    let limit = config!(max_slots);
+    // Looked at before it is raised, so that a full table never wraps the counter.
+    // SAFETY: as above.
+    if unsafe { used.read_volatile() } >= limit {
+        return None;
+    }
+    // SAFETY: as above.
+    let index = unsafe { atomic::take_next(used) };
+    if index >= limit {
+        return None;
+    }
+    let slot = SLOTS.get_ptr_mut(index)?;
+    // SAFETY: a slot nobody else has been given; user space reads `stack_hash` last.
+    unsafe {
+        (*slot).epoch = epoch;
+        (&raw mut (*slot).stack_hash).write_volatile(stack_hash);
+    }
+    Some(index)
+}
+
+/// Books a birth.
+#[inline(always)]
+pub fn born(slot: u32, size_bytes: u64) {
+    if let Some(slot) = SLOTS.get_ptr_mut(slot) {
+        // SAFETY: aligned u64 fields of a slot inside the map.
+        unsafe {
+            atomic::add(&raw mut (*slot).allocated_bytes, size_bytes);
+            atomic::add(&raw mut (*slot).allocated_blocks, 1);
+        }
+    }
+}
+
+/// Books a death into the slot of the block's birth.
+#[inline(always)]
+pub fn died(block: &LiveBlock) {
+    if let Some(slot) = SLOTS.get_ptr_mut(block.slot) {
+        // SAFETY: aligned u64 fields of a slot inside the map.
+        unsafe {
+            atomic::add(&raw mut (*slot).freed_bytes, block.size_bytes);
+            atomic::add(&raw mut (*slot).freed_blocks, 1);
+        }
+    }
+}
+
+/// Flag of an insertion that may replace.
+pub const REPLACE: u64 = BPF_ANY as u64;
+/// Flag of an insertion that must not replace.
+pub const NO_REPLACE: u64 = BPF_NOEXIST as u64;

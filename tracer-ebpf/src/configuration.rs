@@ -1,0 +1,55 @@
+//! Load-time constants. They live in read-only memory that the verifier knows, so branches on
+//! what is switched off cost nothing at run time.
+
+use core::ptr::read_volatile;
+use tracer_common::config::{Config, KernelLayout, PythonLayout};
+
+/// Replaced by user space before the object is loaded.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config {
+    min_size_bytes: 0,
+    target_tgid: 0,
+    verbose: 0,
+    mappings: 0,
+    max_slots: 0,
+    kernel: KernelLayout { task_fsbase: 0, task_mm: 0, mm_brk: 0, reserved: 0 },
+    python: PythonLayout {
+        tss_avma: 0,
+        kind: 0,
+        how: 0,
+        tstate_cframe: 0,
+        cframe_frame: 0,
+        frame_code: 0,
+        frame_previous: 0,
+        frame_instr: 0,
+        frame_entry: 0,
+        frame_entry_value: 0,
+        reserved: 0,
+    },
+};
+
+/// A field of the configuration. Volatile, so that the compiler does not fold the zeros above.
+macro_rules! config {
+    ($($field:ident).+) => {
+        // SAFETY: a valid, aligned field of a static that nobody writes.
+        unsafe { core::ptr::read_volatile(&raw const (*$crate::configuration::get()).$($field).+) }
+    };
+}
+pub(crate) use config;
+
+/// Where the configuration is.
+#[inline(always)]
+pub fn get() -> *const Config {
+    &raw const CONFIG
+}
+
+/// Version of the records and maps of this object, compared by user space before loading.
+#[unsafe(no_mangle)]
+static ABI: u32 = tracer_common::ABI_VERSION;
+
+/// Keeps [`ABI`] in the object.
+#[inline(always)]
+pub fn abi() -> u32 {
+    // SAFETY: a valid, aligned static that nobody writes.
+    unsafe { read_volatile(&raw const ABI) }
+}

@@ -1,0 +1,38 @@
+//! The kernel side: settles every allocation and free where it happens, so that user space
+//! reads counters once a tick and never sees single events.
+//!
+//! One file per probe family (`alloc`, `free`, `mapping`, `process`); what they share is in
+//! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
+//!
+//! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
+//! sleeps, nothing waits for user space.
+#![no_std]
+#![no_main]
+// For `atomic`; the object is built with build-std, hence by a compiler that allows features.
+#![feature(core_intrinsics)]
+#![allow(internal_features)]
+
+mod account;
+mod alloc;
+mod atomic;
+mod configuration;
+mod counters;
+mod floor;
+mod free;
+mod mapping;
+mod maps;
+mod process;
+mod registers;
+mod thread;
+mod unwind;
+
+/// Licence the kernel reads: some helpers are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // Never reached: the verifier refuses a program that could get here.
+    loop {}
+}

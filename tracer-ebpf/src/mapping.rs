@@ -1,0 +1,179 @@
+//! Mapping probes: calls that the target makes itself, outside its allocator. They are rare, so
+//! each is sent to user space, where parts of mappings can be told apart.
+
+use crate::{
+    account::{generation, slot_of_stack},
+    configuration::config,
+    counters::count,
+    maps::EVENTS,
+    registers::{Registers, at_entry, at_return},
+    thread::{self, ThreadState, call},
+    unwind,
+};
+use aya_ebpf::{
+    helpers::{bpf_get_current_task, bpf_probe_read_kernel},
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use tracer_common::{
+    counter::Counter,
+    record::{self, Header, Mapping, domain, mapping_op},
+};
+
+/// Results at and above this are negative error numbers.
+const FIRST_ERROR: u64 = -4095_i64 as u64;
+
+/// mmap (hint, length, protection, flags, ...).
+#[uprobe]
+pub fn mmap_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [_, length, prot, flags]) = at_entry(&ctx);
+    enter(sp, call::MMAP, length, 0, (prot & 0xffff_ffff) | (flags << 32))
+}
+
+/// mremap (address, old length, new length, ...).
+#[uprobe]
+pub fn mremap_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [address, old_length, length, _]) = at_entry(&ctx);
+    enter(sp, call::MREMAP, length, address, old_length)
+}
+
+/// brk (new break).
+#[uprobe]
+pub fn brk_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [address, ..]) = at_entry(&ctx);
+    enter(sp, call::BRK, address, program_break(), 0)
+}
+
+/// sbrk (increment).
+#[uprobe]
+pub fn sbrk_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [increment, ..]) = at_entry(&ctx);
+    enter(sp, call::SBRK, increment, 0, 0)
+}
+
+/// munmap (address, length). At entry: once the kernel has taken the range back, another thread
+/// may be given it before a return probe runs.
+#[uprobe]
+pub fn munmap_enter(ctx: ProbeContext) -> u32 {
+    count(Counter::MappingHits);
+    let (sp, [address, length, ..]) = at_entry(&ctx);
+    if let Some(thread) = thread::find(thread::current_tid())
+        && thread.is_nested(sp)
+    {
+        count(Counter::NestedCalls);
+        return 0;
+    }
+    // What the kernel will refuse changes nothing.
+    if address & 0xfff != 0 || length == 0 {
+        return 0;
+    }
+    send(Mapping {
+        op: mapping_op::UNMAP,
+        address,
+        length_bytes: length,
+        ..Mapping::default()
+    });
+    0
+}
+
+#[inline(always)]
+fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64, old_length: u64) -> u32 {
+    count(Counter::MappingHits);
+    let thread = match thread::find_or_make(thread::current_tid()) {
+        Ok(thread) => thread,
+        Err(counter) => {
+            count(counter);
+            return 0;
+        }
+    };
+    if thread.is_nested(sp) {
+        count(Counter::NestedCalls);
+        return 0;
+    }
+    thread.call = call;
+    thread.sp = sp;
+    thread.size_bytes = size_bytes;
+    thread.old_address = old_address;
+    thread.old_length = old_length;
+    0
+}
+
+/// Every mapping function but munmap returns through this.
+#[uretprobe]
+pub fn mapping_return(ctx: RetProbeContext) -> u32 {
+    count(Counter::MappingHits);
+    let (registers, result) = at_return(&ctx);
+    let Some(thread) = thread::find(thread::current_tid()) else { return 0 };
+    let Some(call) = thread.finish(registers.sp) else { return 0 };
+    if let Some(mut mapping) = describe(thread, call, result) {
+        mapping.stack_hash = stack_of(thread, registers);
+        send(mapping);
+    }
+    0
+}
+
+/// What a returned call has changed; `None` when it failed or changed nothing.
+#[inline(always)]
+fn describe(thread: &ThreadState, call: u32, result: u64) -> Option<Mapping> {
+    if result >= FIRST_ERROR {
+        return None;
+    }
+    let mut mapping = Mapping { address: result, length_bytes: thread.size_bytes, ..Mapping::default() };
+    match call {
+        call::MMAP => {
+            mapping.op = mapping_op::MAP;
+            mapping.prot = thread.old_length as u32;
+            mapping.flags = (thread.old_length >> 32) as u32;
+        }
+        call::MREMAP => {
+            mapping.op = mapping_op::REMAP;
+            mapping.old_address = thread.old_address;
+            mapping.old_length_bytes = thread.old_length;
+        }
+        call::BRK => {
+            mapping.op = mapping_op::BREAK;
+            mapping.address = thread.size_bytes;
+            mapping.old_address = thread.old_address;
+            mapping.length_bytes = 0;
+        }
+        call::SBRK => {
+            mapping.op = mapping_op::BREAK;
+            mapping.address = result.wrapping_add(thread.size_bytes);
+            mapping.old_address = result;
+            mapping.length_bytes = 0;
+        }
+        _ => return None,
+    }
+    let moved = call != call::BRK && call != call::SBRK || mapping.address != mapping.old_address;
+    moved.then_some(mapping)
+}
+
+/// The caller's stack, made known to user space.
+#[inline(always)]
+fn stack_of(thread: &mut ThreadState, registers: Registers) -> u64 {
+    unwind::walk(thread, registers, domain::MMAP);
+    slot_of_stack(thread);
+    thread.stack.stack_hash
+}
+
+#[inline(always)]
+fn send(mut mapping: Mapping) {
+    mapping.header = Header { kind: record::kind::MAPPING, tid: thread::current_tid() };
+    mapping.generation = u32::from(generation());
+    if EVENTS.output::<Mapping>(&mapping, 0).is_err() {
+        count(Counter::MappingEventsLost);
+    }
+}
+
+/// The program break before the call (`mm_struct.brk`).
+#[inline(always)]
+fn program_break() -> u64 {
+    // SAFETY: returns the current task, which is alive.
+    let task = unsafe { bpf_get_current_task() };
+    let mm_slot = task + u64::from(config!(kernel.task_mm));
+    // SAFETY: the helper checks the address.
+    let Ok(mm) = (unsafe { bpf_probe_read_kernel(mm_slot as *const u64) }) else { return 0 };
+    let brk_slot = mm + u64::from(config!(kernel.mm_brk));
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel(brk_slot as *const u64) }.unwrap_or(0)
+}

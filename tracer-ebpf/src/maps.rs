@@ -1,0 +1,64 @@
+//! Every map: its bound, and what happens when it is full.
+//!
+//! User space sets the sizes before loading; those written here are the defaults of
+//! `tracer_common::limits`. Names keep to 15 characters, since the kernel cuts them there.
+
+use crate::thread::ThreadState;
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{
+    counter,
+    limits::{
+        DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
+        DEFAULT_RING_BYTES, MAX_CODE_RANGES,
+    },
+    slot::{CodeRange, Control, LiveBlock, Slot},
+};
+
+/// The live map. Grows as live blocks do. Full: the new block is not followed, and counted
+/// (`live_map_full_*`); the old ones stay, since they are the leak.
+#[map(name = "OUTLIVE_LIVE")]
+pub static LIVE: HashMap<u64, LiveBlock> =
+    HashMap::with_max_entries(DEFAULT_MAX_LIVE_BLOCKS, BPF_F_NO_PREALLOC);
+
+/// Stack hash to packed (epoch, slot). Full: booked without a stack (`stack_table_full`).
+#[map(name = "OUTLIVE_STACKS")]
+pub static STACKS: HashMap<u64, u64> =
+    HashMap::with_max_entries(DEFAULT_MAX_STACKS, BPF_F_NO_PREALLOC);
+
+/// Counters per (stack, epoch), memory-mapped by user space. Full: the birth is booked into an
+/// older epoch of its stack (`slot_table_full`).
+#[map(name = "OUTLIVE_SLOTS")]
+pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_MAX_SLOTS, BPF_F_MMAPABLE);
+
+/// What user space steers while the probes run; memory-mapped.
+#[map(name = "OUTLIVE_CONTROL")]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Executable ranges of the target, sorted; two halves, so that one can be rewritten while the
+/// other is in use.
+#[map(name = "OUTLIVE_RANGES")]
+pub static CODE_RANGES: Array<CodeRange> =
+    Array::with_max_entries(2 * MAX_CODE_RANGES as u32, 0);
+
+/// The call in flight of each thread, and its scratch memory: per thread, because uprobe programs
+/// are preemptible. Full: the call is not followed (`thread_table_full`).
+#[map(name = "OUTLIVE_THREADS")]
+pub static THREADS: HashMap<u32, ThreadState> =
+    HashMap::with_max_entries(DEFAULT_MAX_THREADS, BPF_F_NO_PREALLOC);
+
+/// One zeroed [`ThreadState`] to insert from: it is larger than a program's stack.
+#[map(name = "OUTLIVE_BLANK")]
+pub static BLANK_THREAD: Array<ThreadState> = Array::with_max_entries(1, 0);
+
+/// Everything that is counted.
+#[map(name = "OUTLIVE_COUNTS")]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNTERS, 0);
+
+/// Rare things only: a stack never seen before, a mapping, a process event. Full: counted by
+/// whoever wanted to send.
+#[map(name = "OUTLIVE_EVENTS")]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(DEFAULT_RING_BYTES, 0);

@@ -1,0 +1,118 @@
+//! The call in flight of each thread. A call counts once however many allocator functions call
+//! one another inside it: only the outermost is followed, told from inner ones by the stack
+//! pointer.
+
+use crate::{
+    counters::count,
+    maps::{BLANK_THREAD, THREADS},
+    unwind::native,
+};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
+use tracer_common::{counter::Counter, record::NewStack, slot::LiveBlock};
+
+/// What a call in flight is; 0 is none.
+pub mod call {
+    /// Any function whose result is the block.
+    pub const ALLOCATE: u32 = 1;
+    /// realloc, reallocarray.
+    pub const REALLOCATE: u32 = 2;
+    /// posix_memalign: the block is in the out-parameter.
+    pub const POSIX_MEMALIGN: u32 = 3;
+    /// mmap.
+    pub const MMAP: u32 = 4;
+    /// mremap.
+    pub const MREMAP: u32 = 5;
+    /// brk.
+    pub const BRK: u32 = 6;
+    /// sbrk.
+    pub const SBRK: u32 = 7;
+}
+
+/// A thread's call in flight and its scratch memory.
+#[repr(C)]
+pub struct ThreadState {
+    /// One of [`call`], or 0.
+    pub call: u32,
+    /// 1 when `old_block` is valid.
+    pub has_old_block: u32,
+    /// Stack pointer at the call's entry: the address of its return address.
+    pub sp: u64,
+    /// Requested bytes (mapping calls: length).
+    pub size_bytes: u64,
+    /// realloc, mremap: the old address. posix_memalign: where the result goes. brk: the old break.
+    pub old_address: u64,
+    /// mremap: the old length in bytes. mmap: protection (low half) and flags (high half).
+    pub old_length: u64,
+    /// realloc: the live-map entry of the old block, taken out while the call runs.
+    pub old_block: LiveBlock,
+    /// Scratch: words read from the target.
+    pub words: [u64; 16],
+    /// Scratch: the stack that is being walked.
+    pub stack: NewStack,
+}
+
+/// Number of the current thread in the initial PID namespace.
+#[inline(always)]
+pub fn current_tid() -> u32 {
+    bpf_get_current_pid_tgid() as u32
+}
+
+/// The state of the current thread, where it has one.
+#[inline(always)]
+pub fn find(tid: u32) -> Option<&'static mut ThreadState> {
+    let state = THREADS.get_ptr_mut(tid)?;
+    // SAFETY: the entry belongs to the current thread, which is stopped in this probe; nobody
+    // else touches it, and it is removed only when the thread exits.
+    Some(unsafe { &mut *state })
+}
+
+/// The state of the current thread, made where it has none.
+#[inline(always)]
+pub fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
+    if let Some(state) = find(tid) {
+        return Ok(state);
+    }
+    let blank = BLANK_THREAD.get(0).ok_or(Counter::ThreadTableFull)?;
+    THREADS.insert(tid, blank, 0).map_err(|_| Counter::ThreadTableFull)?;
+    find(tid).ok_or(Counter::ThreadTableFull)
+}
+
+impl ThreadState {
+    /// Whether a function entered with stack pointer `sp` runs inside the call in flight. A call
+    /// in flight that cannot have been returned from by now is given up and counted.
+    #[inline(always)]
+    pub fn is_nested(&mut self, sp: u64) -> bool {
+        if self.call == 0 {
+            return false;
+        }
+        if sp < self.sp {
+            return true;
+        }
+        // The same return-address slot: either a tail call from inside the call in flight (the
+        // slot then holds the return probe's trampoline) or a new call after a return that was
+        // not seen (then it holds an address of the program).
+        if sp == self.sp {
+            // SAFETY: the helper checks the address.
+            let slot = unsafe { bpf_probe_read_user(sp as *const u64) };
+            if let Ok(return_address) = slot
+                && !native::is_known_code(return_address)
+            {
+                return true;
+            }
+        }
+        self.call = 0;
+        count(Counter::ReturnsMissed);
+        false
+    }
+
+    /// Takes the call in flight, if this return is its own.
+    #[inline(always)]
+    pub fn finish(&mut self, sp_after_return: u64) -> Option<u32> {
+        if self.call == 0 || sp_after_return != self.sp.wrapping_add(8) {
+            return None;
+        }
+        let call = self.call;
+        self.call = 0;
+        Some(call)
+    }
+}

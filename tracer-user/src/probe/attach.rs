@@ -1,0 +1,113 @@
+//! Which kernel program a function gets, and the order in which probes go in.
+
+use crate::plan::{Function, ProbePlan, ProbePoint};
+use aya::{
+    Ebpf,
+    programs::{ProgramError, UProbe, uprobe::UProbeScope},
+};
+use std::num::NonZeroU32;
+
+/// Name of the entry program of a function.
+pub const fn entry_program(function: Function) -> &'static str {
+    match function {
+        Function::Malloc | Function::Valloc => "malloc_enter",
+        Function::Calloc => "calloc_enter",
+        Function::Realloc => "realloc_enter",
+        Function::Reallocarray => "reallocarr_enter",
+        Function::Free => "free_enter",
+        Function::PosixMemalign => "posix_enter",
+        Function::AlignedAlloc => "aligned_enter",
+        Function::Mmap => "mmap_enter",
+        Function::Munmap => "munmap_enter",
+        Function::Mremap => "mremap_enter",
+        Function::Brk => "brk_enter",
+        Function::Sbrk => "sbrk_enter",
+    }
+}
+
+/// Name of the return program of a function.
+pub const fn return_program(function: Function) -> Option<&'static str> {
+    match function {
+        Function::Free | Function::Munmap => None,
+        Function::Mmap | Function::Mremap | Function::Brk | Function::Sbrk => {
+            Some("mapping_return")
+        }
+        _ => Some("alloc_return"),
+    }
+}
+
+/// Every program that the points need, without repetition.
+pub fn programs(points: &[ProbePoint]) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = points
+        .iter()
+        .flat_map(|point| {
+            [Some(entry_program(point.function)), return_program(point.function)]
+        })
+        .flatten()
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The order of attaching. Frees first: a block that is born under our eyes must not die unseen.
+/// realloc before malloc, because the one may call the other.
+const fn rank(function: Function) -> u32 {
+    match function {
+        Function::Free | Function::Munmap => 0,
+        Function::Realloc | Function::Reallocarray | Function::Mremap => 1,
+        _ => 2,
+    }
+}
+
+/// A probe that could not be placed.
+#[derive(Debug, thiserror::Error)]
+#[error("{function:?} at {path}+{offset:#x}")]
+pub struct AttachFailure {
+    function: Function,
+    path: String,
+    offset: u64,
+    #[source]
+    source: ProgramError,
+}
+
+/// Places every probe of the plan into process `tgid`.
+///
+/// A return probe goes in before its entry probe: a return without an entry is ignored, an entry
+/// without a return would be counted as a loss.
+///
+/// # Errors
+/// The first probe that fails; those already placed go away with `ebpf`.
+pub fn attach(ebpf: &mut Ebpf, plan: &ProbePlan, tgid: u32) -> Result<(), AttachFailure> {
+    let mut points: Vec<&ProbePoint> = plan.points.iter().collect();
+    points.sort_by_key(|point| rank(point.function));
+    for point in points {
+        if let Some(name) = return_program(point.function) {
+            place(ebpf, name, point, point.function_offset, tgid)?;
+        }
+        place(ebpf, entry_program(point.function), point, point.probe_offset, tgid)?;
+    }
+    Ok(())
+}
+
+fn place(
+    ebpf: &mut Ebpf,
+    name: &str,
+    point: &ProbePoint,
+    offset: u64,
+    tgid: u32,
+) -> Result<(), AttachFailure> {
+    let failure = |source| AttachFailure {
+        function: point.function,
+        path: point.display_path.display().to_string(),
+        offset,
+        source,
+    };
+    let program: &mut UProbe = ebpf
+        .program_mut(name)
+        .ok_or(ProgramError::NotLoaded)
+        .and_then(TryInto::try_into)
+        .map_err(failure)?;
+    let scope = NonZeroU32::new(tgid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+    program.attach(offset, &point.file, scope).map(drop).map_err(failure)
+}

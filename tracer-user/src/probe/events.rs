@@ -1,0 +1,145 @@
+//! Decodes what crosses the ring buffer.
+
+use crate::stack::{Domain, RawStack, StackId, WalkEnd};
+use bytes::Buf as _;
+use tracer_common::{
+    limits::{MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
+    record::{Mapping, NEW_STACK_PREFIX_BYTES, PythonFrame, domain, kind, process_op},
+};
+
+/// A rare event, decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A stack never seen before, and the image generation it belongs to.
+    NewStack(RawStack, u32),
+    /// The target has changed a mapping itself.
+    Mapping(Mapping),
+    /// The target has replaced its image; the new generation.
+    Exec(u32),
+}
+
+/// Decodes one record; `None` when it is of an unknown kind or too short.
+pub fn decode(mut bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < 8 {
+        return None;
+    }
+    let kind = bytes.get_u32_le();
+    let tid = bytes.get_u32_le();
+    match kind {
+        kind::NEW_STACK => new_stack(bytes),
+        kind::MAPPING => mapping(bytes, tid),
+        kind::PROCESS => process(bytes),
+        _ => None,
+    }
+}
+
+fn new_stack(mut bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < NEW_STACK_PREFIX_BYTES - 8 {
+        return None;
+    }
+    let id = StackId(bytes.get_u64_le());
+    let domain = match bytes.get_u32_le() {
+        domain::MALLOC => Domain::Malloc,
+        domain::MMAP => Domain::Mmap,
+        _ => return None,
+    };
+    let native_count = bytes.get_u32_le() as usize;
+    let python_count = bytes.get_u32_le() as usize;
+    let native_end = WalkEnd::from_number(bytes.get_u32_le());
+    let python_end = WalkEnd::from_number(bytes.get_u32_le());
+    let generation = bytes.get_u32_le();
+    if native_count > MAX_NATIVE_FRAMES || python_count > MAX_PYTHON_FRAMES {
+        return None;
+    }
+    if bytes.len() < 8 * MAX_NATIVE_FRAMES {
+        return None;
+    }
+    let (mut native_bytes, mut python_bytes) = bytes.split_at(8 * MAX_NATIVE_FRAMES);
+    if python_bytes.len() < 16 * python_count {
+        return None;
+    }
+    let native = (0..native_count).map(|_| native_bytes.get_u64_le()).collect();
+    let python = (0..python_count)
+        .map(|_| PythonFrame {
+            code_avma: python_bytes.get_u64_le(),
+            instr_offset: python_bytes.get_i32_le(),
+            is_entry: python_bytes.get_u32_le(),
+        })
+        .collect();
+    let stack = RawStack { id, domain, native, native_end, python, python_end };
+    Some(Event::NewStack(stack, generation))
+}
+
+fn mapping(mut bytes: &[u8], tid: u32) -> Option<Event> {
+    if bytes.len() < size_of::<Mapping>() - 8 {
+        return None;
+    }
+    let mut mapping = Mapping { stack_hash: bytes.get_u64_le(), ..Mapping::default() };
+    mapping.header.kind = kind::MAPPING;
+    mapping.header.tid = tid;
+    mapping.op = bytes.get_u32_le();
+    mapping.prot = bytes.get_u32_le();
+    mapping.address = bytes.get_u64_le();
+    mapping.length_bytes = bytes.get_u64_le();
+    mapping.old_address = bytes.get_u64_le();
+    mapping.old_length_bytes = bytes.get_u64_le();
+    mapping.generation = bytes.get_u32_le();
+    mapping.flags = bytes.get_u32_le();
+    Some(Event::Mapping(mapping))
+}
+
+fn process(mut bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < 16 {
+        return None;
+    }
+    let op = bytes.get_u32_le();
+    let _other_tgid = bytes.get_u32_le();
+    let generation = bytes.get_u32_le();
+    (op == process_op::EXEC).then_some(Event::Exec(generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack_record(native_count: u32, python_count: u32) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(kind::NEW_STACK.to_le_bytes());
+        bytes.extend(7_u32.to_le_bytes());
+        bytes.extend(0xabcd_u64.to_le_bytes());
+        for word in [domain::MALLOC, native_count, python_count, 0, 0, 3] {
+            bytes.extend(word.to_le_bytes());
+        }
+        for address in 0..MAX_NATIVE_FRAMES as u64 {
+            bytes.extend((0x1000 + address).to_le_bytes());
+        }
+        for index in 0..python_count {
+            bytes.extend((0x9000 + u64::from(index)).to_le_bytes());
+            bytes.extend(16_i32.to_le_bytes());
+            bytes.extend(1_u32.to_le_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_stack_keeps_only_its_used_frames() {
+        let Some(Event::NewStack(stack, generation)) = decode(&stack_record(2, 1)) else {
+            panic!("not decoded")
+        };
+        assert_eq!((stack.native, generation), (vec![0x1000, 0x1001], 3));
+        assert_eq!(stack.python[0].code_avma, 0x9000);
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let whole = stack_record(2, 2);
+        for length in 0..whole.len() {
+            assert_eq!(decode(&whole[..length]), None, "length {length}");
+        }
+    }
+
+    #[test]
+    fn counts_beyond_the_bounds_are_refused() {
+        assert_eq!(decode(&stack_record(MAX_NATIVE_FRAMES as u32 + 1, 0)), None);
+    }
+}

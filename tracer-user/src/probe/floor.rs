@@ -1,0 +1,58 @@
+//! Empty probes at the sites of a plan: what tracing costs before it does anything. For the
+//! benchmark.
+
+use super::{object, probes::ProbeError};
+use crate::plan::ProbePlan;
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{UProbe, uprobe::UProbeScope},
+};
+use std::num::NonZeroU32;
+
+/// Attached empty probes; dropping it detaches them.
+pub struct Floor {
+    _ebpf: Ebpf,
+}
+
+impl Floor {
+    /// Places empty entry and return probes wherever the plan has probes.
+    ///
+    /// # Errors
+    /// As for [`super::Probes::load`].
+    pub fn attach(plan: &ProbePlan, tgid: u32) -> Result<Self, ProbeError> {
+        let mut loader = EbpfLoader::new();
+        for map in ["OUTLIVE_LIVE", "OUTLIVE_STACKS", "OUTLIVE_SLOTS", "OUTLIVE_THREADS"] {
+            loader.map_max_entries(map, 1);
+        }
+        let mut ebpf = loader.load(object::embedded()?).map_err(ProbeError::object)?;
+        for point in &plan.points {
+            place(&mut ebpf, "floor_enter", point.probe_offset, &point.file, tgid)?;
+            if point.function.has_return_probe() {
+                place(&mut ebpf, "floor_return", point.function_offset, &point.file, tgid)?;
+            }
+        }
+        Ok(Self { _ebpf: ebpf })
+    }
+}
+
+fn place(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    offset: u64,
+    file: &std::path::Path,
+    tgid: u32,
+) -> Result<(), ProbeError> {
+    let program: &mut UProbe = ebpf
+        .program_mut(name)
+        .ok_or(ProbeError::NoProgram(name))?
+        .try_into()
+        .map_err(|error| ProbeError::load(name, error))?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| ProbeError::load(name, error))?;
+    }
+    let scope = NonZeroU32::new(tgid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+    program
+        .attach(offset, file, scope)
+        .map(drop)
+        .map_err(|error| ProbeError::Calibration(error.to_string()))
+}

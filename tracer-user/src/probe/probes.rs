@@ -1,0 +1,441 @@
+//! A loaded and attached kernel side, read once a tick.
+
+use super::{
+    attach::{self, AttachFailure},
+    calibrate,
+    events::{self, Event},
+    kernel_layout,
+    mapped::MappedArray,
+    mapping_account::MappingAccount,
+    object::{self, ObjectError},
+    overhead::Overhead,
+    slot_totals::SlotTotals,
+};
+use crate::{
+    plan::ProbePlan,
+    tick::{Counters, SiteReading, Tick},
+};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    maps::{Array, HashMap as BpfHashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{ProgramError, RawTracePoint, UProbe},
+};
+use std::{
+    collections::HashMap,
+    os::fd::{AsRawFd, RawFd},
+};
+use tracer_common::{
+    config::{Config, PythonLayout},
+    counter::COUNTERS,
+    limits::{
+        DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
+        DEFAULT_RING_BYTES, MAX_CODE_RANGES,
+    },
+    slot::{CodeRange, Control, Slot, UNATTRIBUTED_STACK},
+};
+
+/// Sizes of the kernel-side maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Blocks that can be live at once.
+    pub max_live: u32,
+    /// Distinct stacks.
+    pub max_stacks: u32,
+    /// Counter slots (stack and birth epoch).
+    pub max_slots: u32,
+    /// Threads.
+    pub max_threads: u32,
+    /// Bytes of the ring buffer.
+    pub ring_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_live: DEFAULT_MAX_LIVE_BLOCKS,
+            max_stacks: DEFAULT_MAX_STACKS,
+            max_slots: DEFAULT_MAX_SLOTS,
+            max_threads: DEFAULT_MAX_THREADS,
+            ring_bytes: DEFAULT_RING_BYTES,
+        }
+    }
+}
+
+/// What is decided before loading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Sizes of maps.
+    pub limits: Limits,
+    /// Blocks smaller than this many bytes are not followed.
+    pub min_size_bytes: u64,
+    /// Process to trace, in the initial PID namespace.
+    pub target_tgid: u32,
+    /// Debug messages from the kernel side (through `log`).
+    pub verbose: bool,
+    /// Follow mapping calls.
+    pub mappings: bool,
+}
+
+/// Why the probes could not be loaded or attached.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The embedded object.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// BTF.
+    #[error("{0}")]
+    KernelLayout(String),
+    /// The kernel refused the object or a map.
+    #[error("the kernel refused outlive's maps or programs: {0}. `outlive doctor` says what this machine lacks")]
+    Refused(String),
+    /// The verifier refused a program.
+    #[error("the kernel refused the program {program}: {reason}. `outlive doctor` says what this machine lacks; if it finds nothing, this is a bug in outlive")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The kernel's words.
+        reason: String,
+    },
+    /// The object lacks a program.
+    #[error("the kernel side inside this outlive lacks the program {0}; build it anew")]
+    NoProgram(&'static str),
+    /// A probe could not be placed.
+    #[error("a probe could not be placed: {0}: {reason}", reason = chain(.0))]
+    Attach(#[source] AttachFailure),
+    /// The calibration at start failed.
+    #[error("the cost of a probe could not be measured: {0}")]
+    Calibration(String),
+    /// Mapping or reading a map.
+    #[error("a map of the kernel side could not be used: {0}")]
+    Map(String),
+}
+
+impl ProbeError {
+    pub(super) fn load(program: &'static str, error: ProgramError) -> Self {
+        ProbeError::Program { program, reason: chain(&error) }
+    }
+
+    pub(super) fn object(error: EbpfError) -> Self {
+        ProbeError::Refused(chain(&error))
+    }
+
+    fn map(error: MapError) -> Self {
+        ProbeError::Map(chain(&error))
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// A loaded kernel side. Dropping it detaches every probe and frees every map.
+pub struct Probes {
+    ebpf: Ebpf,
+    settings: Settings,
+    slots: MappedArray<Slot>,
+    control: MappedArray<Control>,
+    counters: PerCpuArray<MapData, u64>,
+    events: RingBuf<MapData>,
+    ranges: Array<MapData, RangeEntry>,
+    seen: Vec<Slot>,
+    totals: SlotTotals,
+    generations: HashMap<u64, u32>,
+    generation: u32,
+    mappings: MappingAccount,
+    unknown_records: u64,
+    overhead: Overhead,
+}
+
+/// A [`CodeRange`] as a map element.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct RangeEntry(CodeRange);
+// SAFETY: plain integers without padding.
+unsafe impl aya::Pod for RangeEntry {}
+
+/// The configuration as a global.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct ConfigGlobal(Config);
+// SAFETY: plain integers without padding.
+unsafe impl aya::Pod for ConfigGlobal {}
+
+impl Probes {
+    /// Loads maps and the programs that `plan` needs; attaches nothing yet.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    ///
+    /// # Kernel
+    /// 5.12 (atomics), 5.8 (ring buffer); tested from 6.1.
+    pub fn load(settings: Settings, plan: &ProbePlan) -> Result<Self, ProbeError> {
+        let mut ebpf = load_object(&settings, plan.python)?;
+        for name in attach::programs(&plan.points) {
+            let program: &mut UProbe = ebpf
+                .program_mut(name)
+                .ok_or(ProbeError::NoProgram(name))?
+                .try_into()
+                .map_err(|error| ProbeError::load(name, error))?;
+            program.load().map_err(|error| ProbeError::load(name, error))?;
+        }
+        let trap = calibrate::measure(&mut ebpf)?;
+        let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.max_slots as usize)?;
+        let control: MappedArray<Control> = mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?;
+        // SAFETY: element 0 of the two mapped arrays, before any program runs.
+        slots.update(0, |slot: *mut Slot| unsafe { (*slot).stack_hash = UNATTRIBUTED_STACK });
+        // SAFETY: as above.
+        control.update(0, |control| unsafe {
+            (*control).slots_used = 1;
+            (*control).epoch = 1;
+        });
+        let mut probes = Self {
+            slots,
+            control,
+            counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
+            events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
+            ranges: taken(&mut ebpf, "OUTLIVE_RANGES")?,
+            ebpf,
+            settings,
+            seen: Vec::new(),
+            totals: SlotTotals::default(),
+            generations: HashMap::new(),
+            generation: 0,
+            mappings: MappingAccount::default(),
+            unknown_records: 0,
+            overhead: Overhead::new(trap),
+        };
+        probes.set_code_ranges(&plan.code_ranges)?;
+        Ok(probes)
+    }
+
+    /// Places the probes into the target.
+    ///
+    /// # Errors
+    /// The first probe that could not be placed; none stays.
+    pub fn attach(&mut self, plan: &ProbePlan) -> Result<(), ProbeError> {
+        self.attach_tracepoint("process_exec", "sched_process_exec")?;
+        self.attach_tracepoint("thread_exit", "sched_process_exit")?;
+        attach::attach(&mut self.ebpf, plan, self.settings.target_tgid).map_err(ProbeError::Attach)
+    }
+
+    fn attach_tracepoint(&mut self, name: &'static str, tracepoint: &str) -> Result<(), ProbeError> {
+        let program: &mut RawTracePoint = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(ProbeError::NoProgram(name))?
+            .try_into()
+            .map_err(|error| ProbeError::load(name, error))?;
+        program.load().map_err(|error| ProbeError::load(name, error))?;
+        program.attach(tracepoint).map(drop).map_err(|error| ProbeError::load(name, error))
+    }
+
+    /// The kernel side itself, for the log reader.
+    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Becomes readable when events wait.
+    pub fn events_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+
+    /// Replaces the table of executable ranges (sorted, not overlapping). What exceeds the table
+    /// is left out; the number of those is returned.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn set_code_ranges(&mut self, ranges: &[CodeRange]) -> Result<usize, ProbeError> {
+        let kept = &ranges[..ranges.len().min(MAX_CODE_RANGES)];
+        let active = self.control.get(0).map_or(0, |control| control.code_ranges_first);
+        // The half that no program is reading.
+        let first = if active == 0 { MAX_CODE_RANGES as u32 } else { 0 };
+        for (index, range) in kept.iter().enumerate() {
+            self.ranges
+                .set(first + index as u32, RangeEntry(*range), 0)
+                .map_err(ProbeError::map)?;
+        }
+        // SAFETY: aligned fields of element 0. A program that reads one new and one old field
+        // misses a look-up at worst: that stack is cut, and says so.
+        self.control.update(0, |control| unsafe {
+            (&raw mut (*control).code_ranges_count).write_volatile(0);
+            (&raw mut (*control).code_ranges_first).write_volatile(first);
+            (&raw mut (*control).code_ranges_count).write_volatile(kept.len() as u32);
+        });
+        Ok(ranges.len() - kept.len())
+    }
+
+    /// Births belong to this epoch from now on.
+    pub fn set_epoch(&mut self, epoch: u32) {
+        // SAFETY: an aligned field of element 0.
+        self.control.update(0, |control| unsafe {
+            (&raw mut (*control).epoch).write_volatile(epoch);
+        });
+    }
+
+    fn epoch(&self) -> u32 {
+        self.control.get(0).map_or(0, |control| control.epoch)
+    }
+
+    /// Takes all events that wait. Mapping events are accounted here; the others are returned.
+    pub fn drain(&mut self) -> Vec<Event> {
+        let epoch = self.epoch();
+        let mut drained = Vec::new();
+        let mut exec = None;
+        while let Some(item) = self.events.next() {
+            match events::decode(&item) {
+                Some(Event::Mapping(mapping)) => self.mappings.apply(&mapping, epoch),
+                Some(Event::NewStack(stack, generation)) => {
+                    self.generations.insert(stack.id.0, generation);
+                    drained.push(Event::NewStack(stack, generation));
+                }
+                Some(Event::Exec(generation)) => {
+                    self.mappings.clear();
+                    exec = Some(generation);
+                    drained.push(Event::Exec(generation));
+                }
+                None => self.unknown_records += 1,
+            }
+        }
+        if let Some(generation) = exec {
+            self.generation = generation;
+            self.forget_older_blocks(generation);
+        }
+        drained
+    }
+
+    /// Removes the blocks of images that the target has replaced from the live map.
+    fn forget_older_blocks(&mut self, generation: u32) {
+        let Some(map) = self.ebpf.map_mut("OUTLIVE_LIVE") else { return };
+        let Ok(mut live) = BpfHashMap::<_, u64, [u64; 2]>::try_from(map) else { return };
+        let old: Vec<u64> = live
+            .keys()
+            .flatten()
+            .filter(|key| (key >> 48) as u32 != generation & 0xffff)
+            .collect();
+        for key in old {
+            // Gone already is as good.
+            let _ = live.remove(&key);
+        }
+    }
+
+    /// Reads what changed since the previous tick.
+    ///
+    /// # Errors
+    /// When the counters cannot be read.
+    pub fn tick(&mut self, at_ns: u64) -> Result<Tick, ProbeError> {
+        let counters = self.read_counters()?;
+        let mut sites = self.read_slots();
+        sites.extend(self.mappings.take_changed());
+        let overhead = self.overhead.reading(&counters);
+        Ok(Tick { at_ns, sites, counters, memory: None, overhead })
+    }
+
+    fn read_slots(&mut self) -> Vec<SiteReading> {
+        let used = self.control.get(0).map_or(0, |control| control.slots_used as usize);
+        let used = used.min(self.slots.len());
+        self.seen.resize(used, Slot::default());
+        for index in 0..used {
+            let Some(mut slot) = self.slots.get(index) else { break };
+            let generation = self.generations.get(&slot.stack_hash);
+            if generation.is_some_and(|generation| *generation < self.generation) {
+                slot.freed_bytes = slot.allocated_bytes;
+                slot.freed_blocks = slot.allocated_blocks;
+            }
+            let before = std::mem::replace(&mut self.seen[index], slot);
+            if slot != before && slot.stack_hash != 0 {
+                self.totals.add(&before, &slot);
+            }
+        }
+        self.totals.take_changed()
+    }
+
+    fn read_counters(&self) -> Result<Counters, ProbeError> {
+        let mut counters = Counters::default();
+        for index in 0..COUNTERS {
+            let values = self.counters.get(&index, 0).map_err(ProbeError::map)?;
+            counters.kernel[index as usize] = values.iter().sum();
+        }
+        counters.user.insert("unknown_records".into(), self.unknown_records);
+        Ok(counters)
+    }
+
+    /// Switches the kernel's run-time statistics on for a while, to measure our programs.
+    pub fn open_overhead_window(&mut self) {
+        self.overhead.open_window(&self.ebpf);
+    }
+
+    /// Ends that while.
+    pub fn close_overhead_window(&mut self) {
+        self.overhead.close_window(&self.ebpf);
+    }
+
+    /// Kernel memory of all maps of this session, in bytes, as the kernel accounts it.
+    pub fn kernel_bytes(&self) -> u64 {
+        let sizes = [
+            self.counters_memlock(),
+            self.slots.len() as u64 * size_of::<Slot>() as u64,
+            u64::from(self.settings.limits.ring_bytes),
+        ];
+        let live = self.live_blocks() * LIVE_ENTRY_BYTES;
+        let buckets = u64::from(self.settings.limits.max_live).next_power_of_two() * 16;
+        let stack_buckets = u64::from(self.settings.limits.max_stacks).next_power_of_two() * 16;
+        sizes.iter().sum::<u64>() + live + buckets + stack_buckets
+    }
+
+    fn counters_memlock(&self) -> u64 {
+        u64::from(COUNTERS) * 8 * aya::util::nr_cpus().map_or(1, |cpus| cpus as u64)
+    }
+
+    fn live_blocks(&self) -> u64 {
+        self.seen.iter().map(|slot| slot.allocated_blocks.saturating_sub(slot.freed_blocks)).sum()
+    }
+}
+
+/// Kernel memory of one live-map entry: header 48, key 8, value 16, rounded to its size class.
+const LIVE_ENTRY_BYTES: u64 = 96;
+
+fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeError> {
+    let object = object::embedded()?;
+    let config = ConfigGlobal(Config {
+        min_size_bytes: settings.min_size_bytes,
+        target_tgid: settings.target_tgid,
+        verbose: u32::from(settings.verbose),
+        mappings: u32::from(settings.mappings),
+        max_slots: settings.limits.max_slots,
+        kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
+        python,
+    });
+    EbpfLoader::new()
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("OUTLIVE_LIVE", settings.limits.max_live)
+        .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
+        .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
+        .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)
+        .map_max_entries("OUTLIVE_EVENTS", settings.limits.ring_bytes)
+        .load(object)
+        .map_err(ProbeError::object)
+}
+
+fn mapped<T: Copy>(ebpf: &mut Ebpf, name: &str, length: usize) -> Result<MappedArray<T>, ProbeError> {
+    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
+    MappedArray::new(map, length).map_err(|error| ProbeError::Map(format!("{name}: {error}")))
+}
+
+fn taken<T: TryFrom<aya::maps::Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &str,
+) -> Result<T, ProbeError> {
+    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
+    T::try_from(map).map_err(ProbeError::map)
+}

@@ -1,0 +1,202 @@
+//! Verb `bench`: what a malloc/free pair costs with no probe, with empty probes at the same
+//! sites (the floor) and with outlive, interleaved so that the machine's moods hit all three.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::child::{Guarded, bound_command};
+use crate::{build, command, debian, workspace};
+
+/// Longest wait for a probe to be in place, or for one measurement.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is measured, in this order in every round.
+const MODES: [Mode; 3] = [Mode::Bare, Mode::Floor, Mode::Outlive];
+
+/// Arguments of `cargo xtask bench`.
+#[derive(Debug, clap::Args)]
+pub struct BenchArgs {
+    /// Rounds; each measures all three once
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(5..))]
+    rounds: u32,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Bare,
+    Floor,
+    Outlive,
+}
+
+impl Mode {
+    fn label(self) -> &'static str {
+        match self {
+            Mode::Bare => "no probe",
+            Mode::Floor => "empty probes at the same sites (floor)",
+            Mode::Outlive => "outlive, every block exact, native stack",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Mode::Bare => "no_probe",
+            Mode::Floor => "floor",
+            Mode::Outlive => "outlive",
+        }
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When it is not root, a build fails, or a probe does not attach.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    if !debian::is_root() {
+        bail!("attaching probes to another process needs root; run as root");
+    }
+    build::bpf_object()?;
+    build::outlive(true)?;
+    let target = compile_target()?;
+    let mut pair = Guarded::start("the bench target", &mut bound_command(&target, "KILL"))?;
+    pair.wait_for("ready line", PATIENCE, |line| line.starts_with("ready ").then_some(()))?;
+
+    let mut samples = MODES.map(|_| Vec::new());
+    for round in 1..=args.rounds {
+        for (mode, ns) in MODES.into_iter().zip(&mut samples) {
+            ns.push(measure(mode, &mut pair)?);
+        }
+        let last = samples.iter().filter_map(|ns| ns.last());
+        let shown: Vec<String> = last.map(|ns| format!("{ns:.0}")).collect();
+        eprintln!("xtask: round {round} of {}: {} ns", args.rounds, shown.join(" / "));
+    }
+    pair.end("TERM")?;
+    print(&samples, args);
+    Ok(())
+}
+
+fn compile_target() -> Result<PathBuf> {
+    let dir = workspace::root().join("target/bench");
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    let target = dir.join("pair");
+    command::run(
+        Command::new("gcc")
+            .args(["-O2", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-o"])
+            .arg(&target)
+            .arg(workspace::root().join("tests/targets/bench/pair.c")),
+    )?;
+    Ok(target)
+}
+
+/// Attaches what `mode` says, measures once, detaches. Nanoseconds per pair.
+fn measure(mode: Mode, pair: &mut Guarded) -> Result<f64> {
+    let pid = pair.pid();
+    let out = tempfile::tempdir().context("making a folder for the capture")?;
+    let mut tracer = match mode {
+        Mode::Bare => None,
+        Mode::Floor => Some(attach(&["floor", &pid.to_string()], None, pid)?),
+        Mode::Outlive => Some(attach(&["attach", &pid.to_string()], Some(out.path()), pid)?),
+    };
+    // The first one warms caches and the breakpoint pages and is thrown away.
+    request(pair)?;
+    let ns = request(pair)?;
+    if let Some(tracer) = &mut tracer {
+        tracer.end("INT")?;
+    }
+    Ok(ns)
+}
+
+fn request(pair: &mut Guarded) -> Result<f64> {
+    pair.send("round")?;
+    pair.wait_for("measurement", PATIENCE, |line| line.trim().parse().ok())
+}
+
+fn attach(arguments: &[&str], out: Option<&Path>, pid: u32) -> Result<Guarded> {
+    let mut command = bound_command(workspace::outlive_binary(), "INT");
+    command.args(arguments);
+    if let Some(out) = out {
+        command.arg("--out").arg(out);
+    }
+    let name = format!("outlive {}", arguments[0]);
+    let mut tracer = Guarded::start(&name, &mut command)?;
+    let announcement = format!("attached to PID {pid}");
+    tracer.wait_for("word that it is attached", PATIENCE, |line| {
+        line.contains(&announcement).then_some(())
+    })?;
+    Ok(tracer)
+}
+
+fn print(samples: &[Vec<f64>; 3], args: &BenchArgs) {
+    let medians = samples.each_ref().map(|ns| median(ns));
+    let ratio = medians[2] / medians[1];
+    let (machine, kernel) = (machine(), kernel());
+    if args.json {
+        let modes = MODES.iter().zip(samples).zip(medians).map(|((mode, ns), median)| {
+            (mode.key().to_owned(), json!({ "median_ns_per_pair": median, "rounds_ns": ns }))
+        });
+        let modes: serde_json::Map<_, _> = modes.collect();
+        let result = json!({
+            "machine": machine, "kernel": kernel, "rounds": args.rounds, "stack_frames": 10,
+            "modes": modes, "ratio_to_floor": ratio,
+        });
+        println!("{result:#}");
+        return;
+    }
+    println!("cost of a malloc/free pair, medians of {} interleaved rounds", args.rounds);
+    println!("{machine}, Linux {kernel}; 64-byte blocks, 10 frames deep\n");
+    for ((mode, ns), median_ns) in MODES.iter().zip(samples).zip(medians) {
+        let (low, high) = range(ns);
+        println!("{:<42}{median_ns:>9.1} ns   ({low:.1} to {high:.1})", mode.label());
+    }
+    println!("\noutlive is {ratio:.2} times the floor");
+}
+
+/// The middle value, or the mean of the middle two; not a number when there is none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (sorted.get(sorted.len() / 2), sorted.len()) {
+        (None, _) => f64::NAN,
+        (Some(middle), count) if count % 2 == 1 => *middle,
+        (Some(middle), count) => f64::midpoint(sorted[count / 2 - 1], *middle),
+    }
+}
+
+fn range(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(*value), high.max(*value))
+    })
+}
+
+fn machine() -> String {
+    let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?.to_owned();
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    format!("{} ({count} CPUs)", model.unwrap_or_else(|| "unknown CPU".to_owned()))
+}
+
+fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_of_odd_even_and_nothing() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+}

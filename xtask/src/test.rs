@@ -1,0 +1,168 @@
+//! Verb `test`: sets up, then runs every check and test of the workspace, and says at the end
+//! what ran, what was skipped and why.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{bpf_toolchain, build, command, debian, tidy, venv, workspace};
+
+/// Packages that tests use beyond the BPF toolchain.
+const TEST_PACKAGES: [&str; 5] = ["gcc", "libc6-dev", "bpftool", "python3", "python3-venv"];
+
+/// Arguments of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    /// Only the checks and tests that need neither root nor a BPF toolchain
+    #[arg(long)]
+    host_only: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// How a step went.
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(&'static str),
+}
+
+/// Steps and how they went, in order.
+#[derive(Default)]
+struct Summary {
+    steps: Vec<(&'static str, Outcome)>,
+}
+
+impl Summary {
+    fn step(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) -> bool {
+        command::heading(name);
+        let outcome = match work() {
+            Ok(()) => Outcome::Passed,
+            Err(error) => {
+                eprintln!("xtask: {error:#}");
+                Outcome::Failed(format!("{error:#}"))
+            }
+        };
+        let passed = matches!(outcome, Outcome::Passed);
+        self.steps.push((name, outcome));
+        passed
+    }
+
+    fn skip(&mut self, name: &'static str, reason: &'static str) {
+        self.steps.push((name, Outcome::Skipped(reason)));
+    }
+
+    fn finish(self) -> Result<()> {
+        println!("\n== summary");
+        let mut failed_count = 0;
+        for (name, outcome) in &self.steps {
+            match outcome {
+                Outcome::Passed => println!("passed   {name}"),
+                Outcome::Skipped(reason) => println!("skipped  {name}: {reason}"),
+                Outcome::Failed(why) => {
+                    failed_count += 1;
+                    println!("FAILED   {name}: {}", why.lines().next().unwrap_or_default());
+                }
+            }
+        }
+        if failed_count > 0 {
+            bail!("{failed_count} of {} steps failed", self.steps.len());
+        }
+        Ok(())
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// When any step failed; every step that can run has run by then.
+pub fn run(args: &TestArgs) -> Result<()> {
+    let mut summary = Summary::default();
+    let ready = if args.host_only {
+        summary.skip("set-up and kernel side", "--host-only");
+        false
+    } else {
+        set_up(&mut summary)
+    };
+    checks(&mut summary, ready);
+    summary.step("unit tests", || {
+        let mut cargo = cargo(&["test", "--workspace", "--lib", "--bins"]);
+        command::run(cargo.args(&args.filter))
+    });
+    integration(&mut summary, args, ready);
+    summary.finish()
+}
+
+/// Whether everything that the real-probe tests need is there.
+fn set_up(summary: &mut Summary) -> bool {
+    let packages = summary.step("packages", || {
+        if debian::is_debian() {
+            return debian::ensure(&TEST_PACKAGES, "the tests");
+        }
+        match ["gcc", "bpftool", "python3"].into_iter().find(|tool| command::which(tool).is_none())
+        {
+            Some(tool) => bail!("the tests need `{tool}`; install it with your package manager"),
+            None => Ok(()),
+        }
+    });
+    let venv = summary.step("Python environment", || venv::ensure().map(drop));
+    let object = summary.step("kernel side", build::bpf_object);
+    packages && venv && object
+}
+
+/// Formatting, lints and tidy: no probes, no root.
+fn checks(summary: &mut Summary, toolchain_ready: bool) {
+    summary.step("format", || {
+        command::run(&mut cargo(&["fmt", "--all", "--check"]))?;
+        let mut kernel_side = cargo(&["fmt", "--check"]);
+        command::run(kernel_side.current_dir(workspace::root().join("tracer-ebpf")))
+    });
+    summary.step("lints, host crates", || {
+        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        command::run(&mut cargo(&lints))
+    });
+    if !toolchain_ready {
+        summary.skip("lints, kernel side", "no BPF toolchain was set up");
+    } else {
+        summary.step("lints, kernel side", || {
+            let mut clippy = bpf_toolchain::ensure()?.clippy()?;
+            command::run(clippy.args(["--release", "--", "-D", "warnings"]))
+        });
+    }
+    summary.step("tidy", tidy::run);
+}
+
+/// Tests that attach real probes: one at a time, since each counts what the kernel holds.
+fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
+    const NAME: &str = "integration tests, real probes";
+    if args.host_only {
+        return summary.skip(NAME, "--host-only");
+    }
+    if !ready {
+        return summary.skip(NAME, "the set-up failed");
+    }
+    if !debian::is_root() {
+        return summary.skip(
+            NAME,
+            "loading eBPF programs and probing other processes needs root; run as root",
+        );
+    }
+    if !has_integration_tests() {
+        return summary.skip(NAME, "tracer-user declares no [[test]]");
+    }
+    summary.step(NAME, || {
+        let mut cargo = cargo(&["test", "--release", "-p", "tracer-user", "--test", "*", "--"]);
+        command::run(cargo.arg("--test-threads=1").args(&args.filter))
+    });
+}
+
+fn has_integration_tests() -> bool {
+    std::fs::read_to_string(workspace::root().join("tracer-user/Cargo.toml"))
+        .is_ok_and(|manifest| manifest.contains("[[test]]"))
+}
+
+fn cargo(args: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(args).current_dir(workspace::root());
+    cargo
+}

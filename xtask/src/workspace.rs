@@ -1,0 +1,41 @@
+//! Where things are: the workspace's own folders and the cache for tools built outside it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The workspace's root folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Where cargo builds the host crates: `CARGO_TARGET_DIR` or `<root>/target`.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(PathBuf::from(dir)))
+}
+
+/// The finished kernel-side object. `tracer-user/build.rs` looks for it at this very place.
+pub fn bpf_object() -> PathBuf {
+    root().join("target/bpf/outlive.bpf.o")
+}
+
+/// The release binary of outlive.
+pub fn outlive_binary() -> PathBuf {
+    target_dir().join("release/outlive")
+}
+
+/// Tools that outlast `cargo clean`: `$XDG_CACHE_HOME` or `~/.cache`, then `outlive/tools`.
+///
+/// # Errors
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn tools_dir() -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set: no place for the build tools")?;
+    Ok(cache.join("outlive/tools"))
+}
