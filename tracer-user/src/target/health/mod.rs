@@ -1,11 +1,13 @@
 //! `outlive doctor`: what works here, what does not, and what to do about it. Looks, attaches
 //! nothing, changes nothing.
 
+mod render;
+
+pub use render::{CheckView, HealthView, render_text, view};
+
 use super::kernel::Release;
 use super::status::{Status, read_bounded};
 use super::{Target, TargetError, discover};
-use serde::Serialize;
-use std::fmt::Write;
 use std::path::Path;
 
 /// Oldest kernel the probes are tested on.
@@ -15,9 +17,8 @@ const OLDEST_POSSIBLE: Release = Release { major: 5, minor: 15 };
 /// What outlive takes at most by default, in bytes.
 const OWN_MEMORY_BYTES: u64 = 150 << 20;
 /// Bits of the kernel's capabilities (include/uapi/linux/capability.h).
-const CAPABILITIES: [(&str, u32); 4] = [("CAP_SYS_ADMIN", 21), ("CAP_SYS_PTRACE", 19), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
-/// Version of [`HealthView`].
-const SCHEMA_VERSION: u32 = 1;
+const CAPABILITIES: [(&str, u32); 4] =
+    [("CAP_SYS_ADMIN", 21), ("CAP_SYS_PTRACE", 19), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,8 @@ impl Check {
 
 /// Checks this machine, and process `pid` when one is named.
 pub fn examine(pid: Option<u32>) -> Vec<Check> {
-    let mut checks = vec![kernel(), privileges(), btf(), probe_unit(), lockdown(), unprivileged(), memory()];
+    let mut checks =
+        vec![kernel(), privileges(), btf(), probe_unit(), lockdown(), unprivileged(), memory()];
     if let Some(pid) = pid {
         checks.extend(target(pid));
     }
@@ -77,19 +79,35 @@ fn text_of(path: &str) -> Option<String> {
 fn kernel() -> Check {
     let advice = "Use Linux 6.1 or later.";
     match Release::running() {
-        Some((release, text)) if release >= OLDEST_TESTED => Check::new("kernel", Health::Ok, format!("Linux {text}"), advice),
-        Some((release, text)) if release >= OLDEST_POSSIBLE => {
-            Check::new("kernel", Health::Warn, format!("Linux {text} is older than those outlive is tested on"), advice)
+        Some((release, text)) if release >= OLDEST_TESTED => {
+            Check::new("kernel", Health::Ok, format!("Linux {text}"), advice)
         }
-        Some((_, text)) => Check::new("kernel", Health::Fail, format!("Linux {text} is too old for the probes"), advice),
-        None => Check::new("kernel", Health::Fail, "the kernel's release cannot be read from /proc", "Mount /proc."),
+        Some((release, text)) if release >= OLDEST_POSSIBLE => Check::new(
+            "kernel",
+            Health::Warn,
+            format!("Linux {text} is older than those outlive is tested on"),
+            advice,
+        ),
+        Some((_, text)) => Check::new(
+            "kernel",
+            Health::Fail,
+            format!("Linux {text} is too old for the probes"),
+            advice,
+        ),
+        None => Check::new(
+            "kernel",
+            Health::Fail,
+            "the kernel's release cannot be read from /proc",
+            "Mount /proc.",
+        ),
     }
 }
 
 fn privileges() -> Check {
     let status = Status::read(std::process::id()).unwrap_or_default();
     let has = |bit: u32| status.capabilities >> bit & 1 == 1;
-    let held: Vec<&str> = CAPABILITIES.iter().filter(|(_, bit)| has(*bit)).map(|(name, _)| *name).collect();
+    let held: Vec<&str> =
+        CAPABILITIES.iter().filter(|(_, bit)| has(*bit)).map(|(name, _)| *name).collect();
     let holds = |wanted: &[usize]| wanted.iter().all(|index| has(CAPABILITIES[*index].1));
     let enough = holds(&[0]) || holds(&[1, 2, 3]);
     let detail = match held.as_slice() {
@@ -97,14 +115,28 @@ fn privileges() -> Check {
         held => held.join(", "),
     };
     let health = if enough { Health::Ok } else { Health::Fail };
-    Check::new("privileges", health, detail, "Run outlive as root (sudo), or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE.")
+    Check::new(
+        "privileges",
+        health,
+        detail,
+        "Run outlive as root (sudo), or give it CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE.",
+    )
 }
 
 fn btf() -> Check {
     let path = "/sys/kernel/btf/vmlinux";
     let found = Path::new(path).exists();
-    let detail = if found { "the kernel describes its types" } else { "the kernel does not describe its types (no /sys/kernel/btf/vmlinux)" };
-    Check::new("btf", if found { Health::Ok } else { Health::Fail }, detail, "Use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels are.")
+    let detail = if found {
+        "the kernel describes its types"
+    } else {
+        "the kernel does not describe its types (no /sys/kernel/btf/vmlinux)"
+    };
+    Check::new(
+        "btf",
+        if found { Health::Ok } else { Health::Fail },
+        detail,
+        "Use a kernel built with CONFIG_DEBUG_INFO_BTF, as distributions' kernels are.",
+    )
 }
 
 fn probe_unit() -> Check {
@@ -113,7 +145,12 @@ fn probe_unit() -> Check {
         Some(kind) => (Health::Ok, format!("the kernel offers uprobes (event source {kind})")),
         None => (Health::Fail, "the kernel offers no uprobes".to_owned()),
     };
-    Check::new("uprobes", health, detail, "Use a kernel built with CONFIG_UPROBE_EVENTS, and mount /sys.")
+    Check::new(
+        "uprobes",
+        health,
+        detail,
+        "Use a kernel built with CONFIG_UPROBE_EVENTS, and mount /sys.",
+    )
 }
 
 fn lockdown() -> Check {
@@ -121,7 +158,12 @@ fn lockdown() -> Check {
     let mode = text.split(['[', ']']).nth(1).unwrap_or("none");
     let detail = format!("lockdown mode: {mode}");
     let advice = "In confidentiality mode the kernel refuses to let BPF read memory: boot with lockdown=integrity or without it.";
-    Check::new("lockdown", if mode == "confidentiality" { Health::Fail } else { Health::Ok }, detail, advice)
+    Check::new(
+        "lockdown",
+        if mode == "confidentiality" { Health::Fail } else { Health::Ok },
+        detail,
+        advice,
+    )
 }
 
 fn unprivileged() -> Check {
@@ -139,11 +181,25 @@ fn memory() -> Check {
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     });
     let Some(bytes) = available.map(|kibibytes| kibibytes.saturating_mul(1024)) else {
-        return Check::new("memory", Health::Warn, "available memory cannot be read from /proc/meminfo", "Mount /proc.");
+        return Check::new(
+            "memory",
+            Health::Warn,
+            "available memory cannot be read from /proc/meminfo",
+            "Mount /proc.",
+        );
     };
     let health = if bytes >= 2 * OWN_MEMORY_BYTES { Health::Ok } else { Health::Warn };
-    let detail = format!("{} MiB available; outlive takes at most {} MiB by default", bytes >> 20, OWN_MEMORY_BYTES >> 20);
-    Check::new("memory", health, detail, "Free some memory, or follow only larger blocks with --min-size.")
+    let detail = format!(
+        "{} MiB available; outlive takes at most {} MiB by default",
+        bytes >> 20,
+        OWN_MEMORY_BYTES >> 20
+    );
+    Check::new(
+        "memory",
+        health,
+        detail,
+        "Free some memory, or follow only larger blocks with --min-size.",
+    )
 }
 
 fn target(pid: u32) -> Vec<Check> {
@@ -152,7 +208,9 @@ fn target(pid: u32) -> Vec<Check> {
             let mut checks = vec![found(&target), seccomp(&target)];
             checks.extend(allocator(&target));
             checks.extend(python(&target));
-            checks.extend(warnings.into_iter().map(|warning| Check::new("target-files", Health::Warn, warning.message, &warning.advice)));
+            checks.extend(warnings.into_iter().map(|warning| {
+                Check::new("target-files", Health::Warn, warning.message, &warning.advice)
+            }));
             checks
         }
         Err(error) => vec![refused(&error)],
@@ -165,31 +223,54 @@ fn refused(error: &TargetError) -> Check {
 }
 
 fn found(target: &Target) -> Check {
-    let place = target.container.as_ref().map(|id| format!(", container {}", id.chars().take(12).collect::<String>())).unwrap_or_default();
-    let detail = format!("process {}: {}, user {}, {} threads, 64-bit x86{place}", target.tgid, target.exe.display(), target.uid, target.thread_count);
+    let place = target
+        .container
+        .as_ref()
+        .map(|id| format!(", container {}", id.chars().take(12).collect::<String>()))
+        .unwrap_or_default();
+    let detail = format!(
+        "process {}: {}, user {}, {} threads, 64-bit x86{place}",
+        target.tgid,
+        target.exe.display(),
+        target.uid,
+        target.thread_count
+    );
     Check::new("target", Health::Ok, detail, "")
 }
 
 fn seccomp(target: &Target) -> Check {
-    let kills = Release::running().is_some_and(|(release, _)| release.seccomp_kills_return_probes());
+    let kills =
+        Release::running().is_some_and(|(release, _)| release.seccomp_kills_return_probes());
     let (health, detail) = match (target.seccomp_mode, kills) {
         (0, _) => (Health::Ok, "no seccomp filter"),
-        (_, false) => (Health::Ok, "a seccomp filter, which this kernel does not apply to return probes"),
-        (_, true) => (Health::Fail, "a seccomp filter, which kills threads at return probes on this kernel"),
+        (_, false) => {
+            (Health::Ok, "a seccomp filter, which this kernel does not apply to return probes")
+        }
+        (_, true) => {
+            (Health::Fail, "a seccomp filter, which kills threads at return probes on this kernel")
+        }
     };
-    Check::new("target-seccomp", health, detail, "Use Linux 6.14 or later, or run the service without its filter for the time of the measurement.")
+    Check::new(
+        "target-seccomp",
+        health,
+        detail,
+        "Use Linux 6.14 or later, or run the service without its filter for the time of the measurement.",
+    )
 }
 
 fn allocator(target: &Target) -> Vec<Check> {
     match crate::plan::make(target, true) {
         Ok((plan, warnings)) => {
-            let mut files: Vec<String> = plan.points.iter().map(|point| point.display_path.display().to_string()).collect();
+            let mut files: Vec<String> =
+                plan.points.iter().map(|point| point.display_path.display().to_string()).collect();
             files.dedup();
             let detail = format!("{} functions in {}", plan.points.len(), files.join(", "));
             let mut checks = vec![Check::new("target-allocator", Health::Ok, detail, "")];
             // Python has a check of its own.
             let others = warnings.into_iter().filter(|warning| warning.code != "python-unknown");
-            checks.extend(others.map(|warning| Check::new("target-plan", Health::Warn, warning.message, &warning.advice)));
+            checks.extend(others.map(|warning| {
+                Check::new("target-plan", Health::Warn, warning.message, &warning.advice)
+            }));
             checks
         }
         Err(error) => vec![Check::new("target-allocator", Health::Fail, error.to_string(), "")],
@@ -200,66 +281,21 @@ fn python(target: &Target) -> Option<Check> {
     let (runtime, warnings) = crate::runtime::python::detect(target);
     let runtime = runtime?;
     Some(match warnings.into_iter().next() {
-        Some(warning) => Check::new("target-python", Health::Warn, warning.message, &warning.advice),
-        None => Check::new("target-python", Health::Ok, format!("CPython {} in {}", runtime.version, runtime.module.display()), ""),
+        Some(warning) => {
+            Check::new("target-python", Health::Warn, warning.message, &warning.advice)
+        }
+        None => Check::new(
+            "target-python",
+            Health::Ok,
+            format!("CPython {} in {}", runtime.version, runtime.module.display()),
+            "",
+        ),
     })
 }
 
 /// The worst of all checks.
 pub fn worst(checks: &[Check]) -> Health {
     checks.iter().map(|check| check.status).max().unwrap_or(Health::Ok)
-}
-
-/// The checks as text, one a line, advice below.
-pub fn render_text(checks: &[Check]) -> String {
-    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for check in checks {
-        let _ = writeln!(text, "{:<4}  {:<width$}  {}", check.status.name(), check.name, check.detail);
-        if !check.advice.is_empty() {
-            let _ = writeln!(text, "{:width$}        -> {}", "", check.advice);
-        }
-    }
-    let summary = match worst(checks) {
-        Health::Ok => "Everything outlive needs is here.",
-        Health::Warn => "Outlive works here, with the limits named above.",
-        Health::Fail => "Outlive cannot work here until what failed is put right.",
-    };
-    let _ = writeln!(text, "{summary}");
-    text
-}
-
-/// The checks as `outlive doctor --json` prints them.
-#[derive(Debug, Serialize)]
-pub struct HealthView<'a> {
-    /// Version of this layout.
-    pub schema_version: u32,
-    /// The worst of all.
-    pub status: &'static str,
-    /// One for each thing that was looked at.
-    pub checks: Vec<CheckView<'a>>,
-}
-
-/// One check.
-#[derive(Debug, Serialize)]
-pub struct CheckView<'a> {
-    /// What was looked at.
-    pub name: &'a str,
-    /// `ok`, `warn` or `fail`.
-    pub status: &'static str,
-    /// What was found.
-    pub detail: &'a str,
-    /// What to do; empty when nothing needs to be done.
-    pub advice: &'a str,
-}
-
-/// The checks as data for scripts.
-pub fn view(checks: &[Check]) -> HealthView<'_> {
-    HealthView { schema_version: SCHEMA_VERSION, status: worst(checks).name(), checks: checks.iter().map(check_view).collect() }
-}
-
-fn check_view(check: &Check) -> CheckView<'_> {
-    CheckView { name: check.name, status: check.status.name(), detail: &check.detail, advice: &check.advice }
 }
 
 #[cfg(test)]
@@ -270,7 +306,10 @@ mod tests {
     fn every_failure_comes_with_a_sentence_or_advice() {
         for check in examine(Some(u32::MAX)) {
             assert!(!check.detail.is_empty());
-            assert!(check.status == Health::Ok || !check.advice.is_empty() || check.detail.len() > 40, "{check:?}");
+            assert!(
+                check.status == Health::Ok || !check.advice.is_empty() || check.detail.len() > 40,
+                "{check:?}"
+            );
         }
     }
 
