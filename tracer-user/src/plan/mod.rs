@@ -56,7 +56,7 @@ impl Function {
 pub struct ProbePoint {
     /// What it does.
     pub function: Function,
-    /// All names that this address has (`["aligned_alloc", "memalign"]`).
+    /// All names that this address has, the best-known first (`["free", "cfree"]`).
     pub symbols: Vec<String>,
     /// Path that the kernel can open: /proc/PID/root/... or /proc/PID/map_files/...
     pub file: PathBuf,
@@ -229,7 +229,10 @@ fn point(
     let code = file.elf.bytes_at_svma(svma, length_bytes)?;
     let place = entry::choose(&code, svma, function.argument_count());
     let function_offset = file.elf.file_offset_of(svma)?;
-    symbols.sort();
+    // The best-known name first: `free, cfree`.
+    symbols.sort_by_key(|symbol| {
+        ALLOCATOR.iter().chain(MAPPING).position(|name| name.symbol == symbol.as_str())
+    });
     Some(ProbePoint {
         function,
         symbols,

@@ -132,7 +132,8 @@ impl Native {
     }
 
     fn symbolize(&self, file: &Arc<MappedFile>, svma: u64, bare: &Frame) -> Option<Vec<Frame>> {
-        let source = Source::Elf(Elf::new(format!("/proc/self/fd/{}", file.file.as_raw_fd())));
+        let source =
+            Source::Elf(Elf::new(format!("/proc/self/fd/{}", file.elf.file().as_raw_fd())));
         // A file whose DWARF is damaged is like one without.
         let symbolized = self.symbolizer.symbolize_single(&source, Input::VirtOffset(svma)).ok()?;
         match symbolized {

@@ -25,8 +25,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Mapped code files that are opened; each costs a descriptor.
-const MAX_FILES: usize = 900;
+/// Mapped code files that are opened; each costs a descriptor, and 1024 are usual for a process.
+const MAX_FILES: usize = 512;
 /// Largest maps file that is read, in bytes.
 const MAX_MAPS_BYTES: u64 = 64 << 20;
 
@@ -39,9 +39,7 @@ pub struct MappedFile {
     pub display_path: PathBuf,
     /// Path by which the kernel finds the same file from here, while the target lives.
     pub open_path: PathBuf,
-    /// Open handle.
-    pub file: File,
-    /// Its ELF headers.
+    /// Its ELF headers, and the open handle.
     pub elf: Elf,
 }
 
@@ -258,15 +256,8 @@ fn open_mapped(tgid: u32, mapping: &Mapping, id: FileId) -> Result<Option<Mapped
             (Ok(_), _) => return Ok(None),
         },
     };
-    let handle = file.try_clone().map_err(|error| format!("cannot be kept open ({error})"))?;
     match Elf::read(file) {
-        Ok(elf) => Ok(Some(MappedFile {
-            id,
-            display_path: mapping.path.clone(),
-            open_path,
-            file: handle,
-            elf,
-        })),
+        Ok(elf) => Ok(Some(MappedFile { id, display_path: mapping.path.clone(), open_path, elf })),
         Err(ElfError::NotElf) => Ok(None),
         Err(error) => Err(format!("is unusable: {error}")),
     }

@@ -3,9 +3,12 @@
 
 use super::*;
 use crate::runtime::memory::u64_in;
+use crate::stack::{Domain, FrameKind, RawStack, StackId, WalkEnd};
+use crate::symbol::Resolver;
 use crate::target::discover;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use tracer_common::record::PythonFrame;
 
 const PROGRAM: &str = "\
 import sys, threading
@@ -132,11 +135,41 @@ fn a_waiting_program_is_found_in_the_function_and_line_where_it_waits() {
             [("Größe.inner", Some(7)), ("outer", Some(3)), ("<module>", Some(8))],
             "{interpreter:?}"
         );
+        named_after_the_end(child, &target, &runtime, thread_block);
         walked += 1;
     }
     if walked == 0 {
         eprintln!("skipped: no CPython 3.11 or 3.12 here");
     }
+}
+
+/// What the resolver saw while the target lived is named when it has ended, in the place of the
+/// interpreter loop.
+fn named_after_the_end(child: Running, target: &Target, runtime: &PythonRuntime, block: u64) {
+    let frames = walk(target.tgid, &runtime.layout, block).unwrap();
+    let raw = RawStack {
+        id: StackId(9),
+        domain: Domain::Malloc,
+        native: vec![runtime.eval_ranges.last().unwrap().0 + 64],
+        native_end: WalkEnd::NoFramePointer,
+        python: frames
+            .into_iter()
+            .map(|(code_avma, instr_offset, is_entry)| PythonFrame {
+                code_avma,
+                instr_offset,
+                is_entry: u32::from(is_entry),
+            })
+            .collect(),
+        python_end: WalkEnd::Bottom,
+    };
+    let mut resolver = Resolver::new(target.tgid, target, Some(runtime.clone()));
+    resolver.observe(&raw);
+    drop(child);
+    let stack = resolver.resolve(&raw);
+    let names: Vec<&str> = stack.frames.iter().map(|frame| frame.function.as_str()).collect();
+    assert!(names.ends_with(&["Größe.inner", "outer", "<module>"]), "{names:?}");
+    assert!(stack.frames.iter().all(|frame| frame.kind == FrameKind::Python));
+    assert_eq!(stack.truncated, None);
 }
 
 #[test]

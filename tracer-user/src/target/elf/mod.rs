@@ -164,6 +164,11 @@ impl Elf {
         Ok(image)
     }
 
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The section of that name.
     pub fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name)
@@ -304,5 +309,15 @@ mod tests {
                 image.visit_symbols(Table::Dynamic, |_, _| {});
             }
         }
+    }
+
+    #[test]
+    fn a_program_for_another_machine_is_named_as_such() {
+        let mut head = std::fs::read("/proc/self/exe").unwrap()[..64].to_vec();
+        (head[4], head[18]) = (1, 3);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&head).unwrap();
+        let error = Elf::read(file).unwrap_err().to_string();
+        assert!(error.contains("32-bit x86"), "{error}");
     }
 }
