@@ -2,14 +2,18 @@
 //! and must single-step all others, which costs 5 to 10 times as much; so the entry block is
 //! decoded for the first emulated instruction before which nothing that matters has changed.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory,
+    Mnemonic, NasmFormatter, OpAccess, Register,
+};
 
 /// Bytes from a function's start that are looked at for a place.
 const MAX_ENTRY_BYTES: u64 = 64;
 /// Longest function that is searched for jumps back into its own entry block, in bytes.
 pub const MAX_FUNCTION_BYTES: u64 = 16 << 10;
 /// Argument registers, in the order of the calling convention.
-const ARGUMENTS: [Register; 5] = [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
+const ARGUMENTS: [Register; 5] =
+    [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8];
 
 /// A place for a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,13 +46,21 @@ pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
         let offset = instruction.ip().wrapping_sub(svma);
         if is_emulated(&instruction) {
             if offset > 0 && is_entered_again(code, svma, offset) {
-                break format!("the function jumps back to a place before `{}`", text(&instruction));
+                break format!(
+                    "the function jumps back to a place before `{}`",
+                    text(&instruction)
+                );
             }
             let reason = match offset {
                 0 => "emulated by the kernel",
                 _ => "emulated by the kernel; arguments and stack pointer are untouched before it",
             };
-            return Place { offset, emulated: true, instruction: text(&instruction), reason: reason.to_owned() };
+            return Place {
+                offset,
+                emulated: true,
+                instruction: text(&instruction),
+                reason: reason.to_owned(),
+            };
         }
         first.get_or_insert_with(|| text(&instruction));
         if let Some(change) = spoiled(&instruction, &mut info, argument_count) {
@@ -59,7 +71,9 @@ pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
         offset: 0,
         emulated: false,
         instruction: first.unwrap_or_else(|| "(no code)".to_owned()),
-        reason: format!("single-stepped: no emulated instruction can be reached unspoiled ({stopped})"),
+        reason: format!(
+            "single-stepped: no emulated instruction can be reached unspoiled ({stopped})"
+        ),
     }
 }
 
@@ -72,22 +86,36 @@ pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
 pub fn is_emulated(instruction: &Instruction) -> bool {
     match instruction.mnemonic() {
         Mnemonic::Push => instruction.op_count() == 1 && instruction.op0_register().is_gpr64(),
-        Mnemonic::Nop => matches!(instruction.code(), Code::Nopd | Code::Nopw | Code::Nopq) && instruction.len() == 1 || instruction.len() == 5,
+        Mnemonic::Nop => {
+            matches!(instruction.code(), Code::Nopd | Code::Nopw | Code::Nopq)
+                && instruction.len() == 1
+                || instruction.len() == 5
+        }
         _ => match instruction.code() {
             Code::Jmp_rel8_64 | Code::Jmp_rel32_64 | Code::Call_rel32_64 => true,
-            _ => instruction.is_jcc_short_or_near() && !matches!(instruction.mnemonic(), Mnemonic::Jrcxz | Mnemonic::Jecxz),
+            _ => {
+                instruction.is_jcc_short_or_near()
+                    && !matches!(instruction.mnemonic(), Mnemonic::Jrcxz | Mnemonic::Jecxz)
+            }
         },
     }
 }
 
 /// What the instruction destroys of what the probe needs; `None` when it may be passed.
-fn spoiled(instruction: &Instruction, info: &mut InstructionInfoFactory, argument_count: usize) -> Option<String> {
+fn spoiled(
+    instruction: &Instruction,
+    info: &mut InstructionInfoFactory,
+    argument_count: usize,
+) -> Option<String> {
     if instruction.flow_control() != FlowControl::Next {
         return Some("leaves the entry block".to_owned());
     }
     let info = info.info(instruction);
     for used in info.used_registers() {
-        let writes = matches!(used.access(), OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite);
+        let writes = matches!(
+            used.access(),
+            OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+        );
         let register = used.register().full_register();
         if writes && register == Register::RSP {
             return Some("moves the stack pointer".to_owned());
@@ -104,8 +132,15 @@ fn spoiled(instruction: &Instruction, info: &mut InstructionInfoFactory, argumen
 fn is_entered_again(code: &[u8], svma: u64, offset: u64) -> bool {
     Decoder::with_ip(64, code, svma, DecoderOptions::NONE)
         .into_iter()
-        .filter(|instruction| matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch))
-        .any(|instruction| (1..=offset).contains(&instruction.near_branch_target().wrapping_sub(svma)))
+        .filter(|instruction| {
+            matches!(
+                instruction.flow_control(),
+                FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+            )
+        })
+        .any(|instruction| {
+            (1..=offset).contains(&instruction.near_branch_target().wrapping_sub(svma))
+        })
 }
 
 fn text(instruction: &Instruction) -> String {
@@ -127,14 +162,34 @@ mod tests {
     fn the_first_emulated_instruction_is_chosen_while_nothing_has_changed() {
         check("push at +0", &[0x41, 0x54, 0x55], 1, (0, true));
         check("glibc 2.36 free: test; je", &[0x48, 0x85, 0xff, 0x74, 0x10, 0x55], 1, (3, true));
-        check("glibc 2.36 free, near je", &[0x48, 0x85, 0xff, 0x0f, 0x84, 0xbf, 0, 0, 0, 0x55], 1, (3, true));
+        check(
+            "glibc 2.36 free, near je",
+            &[0x48, 0x85, 0xff, 0x0f, 0x84, 0xbf, 0, 0, 0, 0x55],
+            1,
+            (3, true),
+        );
         check("glibc 2.43 malloc: test; js", &[0x48, 0x85, 0xff, 0x78, 0x20], 1, (3, true));
-        check("glibc 2.43 calloc: mov; mul; jo", &[0x48, 0x89, 0xf8, 0x48, 0xf7, 0xe6, 0x70, 0x10], 2, (6, true));
-        check("glibc 2.43 realloc: mov; test; je", &[0x48, 0x89, 0xf8, 0x48, 0x85, 0xff, 0x74, 0x10], 2, (6, true));
+        check(
+            "glibc 2.43 calloc: mov; mul; jo",
+            &[0x48, 0x89, 0xf8, 0x48, 0xf7, 0xe6, 0x70, 0x10],
+            2,
+            (6, true),
+        );
+        check(
+            "glibc 2.43 realloc: mov; test; je",
+            &[0x48, 0x89, 0xf8, 0x48, 0x85, 0xff, 0x74, 0x10],
+            2,
+            (6, true),
+        );
         check("CET: endbr64; push", &[0xf3, 0x0f, 0x1e, 0xfa, 0x41, 0x57], 2, (4, true));
         check("musl: endbr64; jmp", &[0xf3, 0x0f, 0x1e, 0xfa, 0xe9, 1, 2, 3, 0], 1, (4, true));
         check("rip-relative compare; push", &[0x80, 0x3d, 1, 2, 3, 0, 0, 0x41, 0x54], 3, (7, true));
-        check("nop5 of a patchable entry", &[0x0f, 0x1f, 0x44, 0, 0, 0x48, 0x89, 0xf8], 1, (0, true));
+        check(
+            "nop5 of a patchable entry",
+            &[0x0f, 0x1f, 0x44, 0, 0, 0x48, 0x89, 0xf8],
+            1,
+            (0, true),
+        );
         check("call at +4", &[0xf3, 0x0f, 0x1e, 0xfa, 0xe8, 0, 0, 0, 0], 1, (4, true));
     }
 
@@ -143,7 +198,12 @@ mod tests {
         check("rsp moved", &[0x48, 0x83, 0xec, 0x58, 0x74, 0x01], 1, (0, false));
         check("argument overwritten", &[0x48, 0x89, 0xf7, 0x55], 1, (0, false));
         check("lower half of an argument overwritten", &[0x31, 0xff, 0x55], 1, (0, false));
-        check("mul destroys rdx, the third argument", &[0x48, 0x89, 0xf0, 0x48, 0xf7, 0xe2, 0x70, 0x05], 3, (0, false));
+        check(
+            "mul destroys rdx, the third argument",
+            &[0x48, 0x89, 0xf0, 0x48, 0xf7, 0xe2, 0x70, 0x05],
+            3,
+            (0, false),
+        );
         check("system call", &[0xb8, 0x0b, 0, 0, 0, 0x0f, 0x05, 0x55], 2, (0, false));
         check("return", &[0x31, 0xc0, 0xc3, 0x55], 1, (0, false));
         check("memory push", &[0xff, 0x37, 0x55], 1, (0, false));
@@ -155,9 +215,19 @@ mod tests {
     #[test]
     fn a_jump_back_into_the_entry_block_forbids_the_place() {
         // 0: test rdi,rdi  3: je +5  5: dec rax  8: jmp 3
-        check("loop over the place", &[0x48, 0x85, 0xff, 0x74, 0x05, 0x48, 0xff, 0xc8, 0xeb, 0xf9], 1, (0, false));
+        check(
+            "loop over the place",
+            &[0x48, 0x85, 0xff, 0x74, 0x05, 0x48, 0xff, 0xc8, 0xeb, 0xf9],
+            1,
+            (0, false),
+        );
         // 8: jmp 0 is a tail call of itself: a new call.
-        check("jump to the very start", &[0x48, 0x85, 0xff, 0x74, 0x05, 0x48, 0xff, 0xc8, 0xeb, 0xf6], 1, (3, true));
+        check(
+            "jump to the very start",
+            &[0x48, 0x85, 0xff, 0x74, 0x05, 0x48, 0xff, 0xc8, 0xeb, 0xf6],
+            1,
+            (3, true),
+        );
     }
 
     #[test]

@@ -46,7 +46,11 @@ impl Function {
     /// How many argument registers (rdi, rsi, rdx, rcx, r8) the entry probe reads.
     pub const fn argument_count(self) -> usize {
         match self {
-            Function::Malloc | Function::Free | Function::Valloc | Function::Brk | Function::Sbrk => 1,
+            Function::Malloc
+            | Function::Free
+            | Function::Valloc
+            | Function::Brk
+            | Function::Sbrk => 1,
             Function::Calloc | Function::Realloc | Function::AlignedAlloc | Function::Munmap => 2,
             Function::Reallocarray | Function::PosixMemalign => 3,
             Function::Mmap => 4,

@@ -44,7 +44,10 @@ impl Function {
 
     /// Whether it maps memory directly, outside the allocator.
     pub const fn is_mapping(self) -> bool {
-        matches!(self, Function::Mmap | Function::Munmap | Function::Mremap | Function::Brk | Function::Sbrk)
+        matches!(
+            self,
+            Function::Mmap | Function::Munmap | Function::Mremap | Function::Brk | Function::Sbrk
+        )
     }
 }
 
@@ -53,7 +56,7 @@ impl Function {
 pub struct ProbePoint {
     /// What it does.
     pub function: Function,
-    /// All names that this address has (`["aligned_alloc", "memalign"]`).
+    /// All names that this address has, the best-known first (`["free", "cfree"]`).
     pub symbols: Vec<String>,
     /// Path that the kernel can open: /proc/PID/root/... or /proc/PID/map_files/...
     pub file: PathBuf,
@@ -93,13 +96,17 @@ pub struct ProbePlan {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// No malloc anywhere.
-    #[error("{exe} has no allocator that can be probed: neither the program nor a library it maps defines malloc and free by name. It is a static program without symbols, or brings an allocator under other names. Use a build that is not stripped (keep .symtab), or link libc dynamically.")]
+    #[error(
+        "{exe} has no allocator that can be probed: neither the program nor a library it maps defines malloc and free by name. It is a static program without symbols, or brings an allocator under other names. Use a build that is not stripped (keep .symtab), or link libc dynamically."
+    )]
     NoAllocator {
         /// The program.
         exe: String,
     },
     /// Return probes would kill the target.
-    #[error("Process {pid} runs under a seccomp filter and this kernel ({release}) makes return probes a system call that such filters kill: probing would crash the process. Use Linux 6.14 or later (or 6.10 or earlier), or run the service without its filter (systemd: SystemCallFilter=) for the time of the measurement.")]
+    #[error(
+        "Process {pid} runs under a seccomp filter and this kernel ({release}) makes return probes a system call that such filters kill: probing would crash the process. Use Linux 6.14 or later (or 6.10 or earlier), or run the service without its filter (systemd: SystemCallFilter=) for the time of the measurement."
+    )]
     SeccompKills {
         /// The process.
         pid: u32,
@@ -122,7 +129,13 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     if !points.iter().any(|point| point.function == Function::Malloc) {
         return Err(PlanError::NoAllocator { exe: target.exe.display().to_string() });
     }
-    points.sort_by(|a, b| (&a.display_path, a.function, a.function_offset).cmp(&(&b.display_path, b.function, b.function_offset)));
+    points.sort_by(|a, b| {
+        (&a.display_path, a.function, a.function_offset).cmp(&(
+            &b.display_path,
+            b.function,
+            b.function_offset,
+        ))
+    });
     let (code_ranges, range_warnings) = stable_exec_mappings(target);
     warnings.extend(range_warnings);
     let (python, python_warnings) = crate::runtime::python::detect(target);
@@ -133,7 +146,9 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
 
 fn refuse_hazards(target: &Target, running: Option<(Release, String)>) -> Result<(), PlanError> {
     match running {
-        Some((release, text)) if target.seccomp_mode != 0 && release.seccomp_kills_return_probes() => {
+        Some((release, text))
+            if target.seccomp_mode != 0 && release.seccomp_kills_return_probes() =>
+        {
             Err(PlanError::SeccompKills { pid: target.tgid, release: text })
         }
         _ => Ok(()),
@@ -155,8 +170,12 @@ fn points_of(file: &MappedFile, mappings: bool, warnings: &mut Vec<Warning>) -> 
         let Some(name) = names.iter().find(|name| name.symbol == symbol_name) else { return };
         if symbol.kind == object::elf::STT_GNU_IFUNC.0 {
             indirect.push(symbol_name.to_owned());
-        } else if symbol.global && matches!(symbol.kind, kind if kind == object::elf::STT_FUNC.0 || kind == object::elf::STT_NOTYPE.0) {
-            let entry = found.entry(symbol.svma).or_insert_with(|| (name.function, Vec::new(), symbol.length_bytes));
+        } else if symbol.global
+            && matches!(symbol.kind, kind if kind == object::elf::STT_FUNC.0 || kind == object::elf::STT_NOTYPE.0)
+        {
+            let entry = found
+                .entry(symbol.svma)
+                .or_insert_with(|| (name.function, Vec::new(), symbol.length_bytes));
             if !entry.1.iter().any(|known| known == symbol_name) {
                 entry.1.push(symbol_name.to_owned());
             }
@@ -174,7 +193,10 @@ fn points_of(file: &MappedFile, mappings: bool, warnings: &mut Vec<Warning>) -> 
     for name in indirect {
         warnings.push(Warning::new(
             "indirect-function",
-            format!("{name} in {} is chosen at load time (IFUNC); calls of it are not seen.", file.display_path.display()),
+            format!(
+                "{name} in {} is chosen at load time (IFUNC); calls of it are not seen.",
+                file.display_path.display()
+            ),
             "",
         ));
     }
@@ -189,16 +211,28 @@ fn points_of(file: &MappedFile, mappings: bool, warnings: &mut Vec<Warning>) -> 
     found
         .into_iter()
         .filter(|(_, (function, ..))| wanted(*function))
-        .filter_map(|(svma, (function, symbols, length))| point(file, svma, function, symbols, length))
+        .filter_map(|(svma, (function, symbols, length))| {
+            point(file, svma, function, symbols, length)
+        })
         .collect()
 }
 
-fn point(file: &MappedFile, svma: u64, function: Function, mut symbols: Vec<String>, length_bytes: u64) -> Option<ProbePoint> {
-    let length_bytes = if length_bytes == 0 { 64 } else { length_bytes.min(entry::MAX_FUNCTION_BYTES) };
+fn point(
+    file: &MappedFile,
+    svma: u64,
+    function: Function,
+    mut symbols: Vec<String>,
+    length_bytes: u64,
+) -> Option<ProbePoint> {
+    let length_bytes =
+        if length_bytes == 0 { 64 } else { length_bytes.min(entry::MAX_FUNCTION_BYTES) };
     let code = file.elf.bytes_at_svma(svma, length_bytes)?;
     let place = entry::choose(&code, svma, function.argument_count());
     let function_offset = file.elf.file_offset_of(svma)?;
-    symbols.sort();
+    // The best-known name first: `free, cfree`.
+    symbols.sort_by_key(|symbol| {
+        ALLOCATOR.iter().chain(MAPPING).position(|name| name.symbol == symbol.as_str())
+    });
     Some(ProbePoint {
         function,
         symbols,
@@ -213,7 +247,10 @@ fn point(file: &MappedFile, svma: u64, function: Function, mut symbols: Vec<Stri
 
 /// glibc's loader, whose own malloc serves start-up only. musl's (`ld-musl-*`) is its libc.
 fn is_dynamic_loader(name: &str) -> bool {
-    name.starts_with("ld-linux") || name.strip_prefix("ld-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    name.starts_with("ld-linux")
+        || name
+            .strip_prefix("ld-")
+            .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -109,8 +109,16 @@ pub fn render_text(plan: &ProbePlan) -> String {
     }
     let walked = plan.code_ranges.iter().filter(|range| range.walk == walk::FRAME_POINTER).count();
     let dear = plan.points.iter().filter(|point| !point.emulated).count();
-    let _ = writeln!(text, "{} probes, {dear} of them on single-stepped (dear) instructions", plan.points.len());
-    let _ = writeln!(text, "{} executable ranges, {walked} of them walked by frame pointers", plan.code_ranges.len());
+    let _ = writeln!(
+        text,
+        "{} probes, {dear} of them on single-stepped (dear) instructions",
+        plan.points.len()
+    );
+    let _ = writeln!(
+        text,
+        "{} executable ranges, {walked} of them walked by frame pointers",
+        plan.code_ranges.len()
+    );
     let python = if plan.python.kind == PYTHON_NONE { "not walked" } else { "walked" };
     let _ = writeln!(text, "Python frames: {python}");
     text

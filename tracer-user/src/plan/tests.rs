@@ -33,7 +33,16 @@ fn a_dynamic_program_is_probed_in_its_libc_and_nowhere_else() {
     let (_child, target) = sleeping();
     let (plan, warnings) = make(&target, true).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
-    for function in [Function::Malloc, Function::Calloc, Function::Realloc, Function::Free, Function::PosixMemalign, Function::Mmap, Function::Munmap, Function::Brk] {
+    for function in [
+        Function::Malloc,
+        Function::Calloc,
+        Function::Realloc,
+        Function::Free,
+        Function::PosixMemalign,
+        Function::Mmap,
+        Function::Munmap,
+        Function::Brk,
+    ] {
         assert!(plan.points.iter().any(|point| point.function == function), "{function:?}");
     }
     assert!(plan.points.iter().all(|point| point.display_path.to_string_lossy().contains("libc")));
@@ -43,7 +52,10 @@ fn a_dynamic_program_is_probed_in_its_libc_and_nowhere_else() {
     assert_eq!(places.len(), plan.points.len());
     for point in &plan.points {
         assert!(point.probe_offset >= point.function_offset);
-        if matches!(point.function, Function::Malloc | Function::Free | Function::Calloc | Function::Realloc) {
+        if matches!(
+            point.function,
+            Function::Malloc | Function::Free | Function::Calloc | Function::Realloc
+        ) {
             assert!(point.emulated, "{point:?}");
         }
     }
@@ -72,7 +84,10 @@ fn a_sandboxed_target_is_refused_where_return_probes_kill_it() {
     let (_child, mut target) = sleeping();
     target.seccomp_mode = 2;
     let kernel = |text: &str| Some((Release::parse(text).unwrap(), text.to_owned()));
-    assert!(matches!(refuse_hazards(&target, kernel("6.12.1")), Err(PlanError::SeccompKills { .. })));
+    assert!(matches!(
+        refuse_hazards(&target, kernel("6.12.1")),
+        Err(PlanError::SeccompKills { .. })
+    ));
     assert!(refuse_hazards(&target, kernel("6.18.0")).is_ok());
     target.seccomp_mode = 0;
     assert!(refuse_hazards(&target, kernel("6.12.1")).is_ok());
@@ -80,7 +95,12 @@ fn a_sandboxed_target_is_refused_where_return_probes_kill_it() {
 
 #[test]
 fn the_loader_is_told_from_a_libc() {
-    for (name, is_loader) in [("ld-linux-x86-64.so.2", true), ("ld-2.31.so", true), ("ld-musl-x86_64.so.1", false), ("libc.so.6", false)] {
+    for (name, is_loader) in [
+        ("ld-linux-x86-64.so.2", true),
+        ("ld-2.31.so", true),
+        ("ld-musl-x86_64.so.1", false),
+        ("libc.so.6", false),
+    ] {
         assert_eq!(is_dynamic_loader(name), is_loader, "{name}");
     }
 }

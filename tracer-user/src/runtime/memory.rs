@@ -14,7 +14,9 @@ pub fn read_exact(tgid: u32, avma: u64, buffer: &mut [u8]) -> Option<()> {
     let remote = libc::iovec { iov_base: avma as *mut libc::c_void, iov_len: buffer.len() };
     // SAFETY: `local` describes `buffer`, which is borrowed exclusively for the call and is what
     // the kernel writes to; `remote` is an address in another process that the kernel checks.
-    let count = unsafe { libc::process_vm_readv(libc::pid_t::try_from(tgid).ok()?, &local, 1, &remote, 1, 0) };
+    let count = unsafe {
+        libc::process_vm_readv(libc::pid_t::try_from(tgid).ok()?, &local, 1, &remote, 1, 0)
+    };
     (count == buffer.len() as isize).then_some(())
 }
 
@@ -43,7 +45,10 @@ mod tests {
     fn own_memory_is_read_and_nonsense_is_refused() {
         let secret = *b"outlive reads";
         let tgid = std::process::id();
-        assert_eq!(read_vec(tgid, secret.as_ptr() as u64, secret.len()).as_deref(), Some(&secret[..]));
+        assert_eq!(
+            read_vec(tgid, secret.as_ptr() as u64, secret.len()).as_deref(),
+            Some(&secret[..])
+        );
         assert_eq!(read_vec(tgid, 8, 16), None);
         assert_eq!(read_vec(tgid, u64::MAX - 4, 16), None);
         assert_eq!(read_vec(u32::MAX, 8, 16), None);

@@ -51,7 +51,8 @@ pub fn merge(
             frames.extend(slot.frames.iter().cloned());
             continue;
         }
-        let taken = rest.iter().position(|frame| frame.is_entry).map_or(rest.len(), |entry| entry + 1);
+        let taken =
+            rest.iter().position(|frame| frame.is_entry).map_or(rest.len(), |entry| entry + 1);
         frames.extend(rest[..taken].iter().filter_map(|slot| slot.frame.clone()));
         rest = &rest[taken..];
     }
@@ -75,7 +76,8 @@ fn is_arena(leaf: &[Frame], python_module: Option<&str>) -> bool {
     let Some(module) = python_module else { return false };
     let in_interpreter = leaf.last().is_some_and(|frame| frame.module.as_deref() == Some(module));
     let is_named = |frame: &Frame| !frame.function.contains("+0x");
-    let is_arena_function = |frame: &Frame| ARENA_FUNCTIONS.iter().any(|name| frame.function.starts_with(name));
+    let is_arena_function =
+        |frame: &Frame| ARENA_FUNCTIONS.iter().any(|name| frame.function.starts_with(name));
     // A file without names cannot tell its callers apart; arenas are by far the most of them.
     in_interpreter && (leaf.iter().any(is_arena_function) || !leaf.iter().any(is_named))
 }
@@ -100,25 +102,54 @@ mod tests {
     const PYTHON: &str = "/lib/libpython3.11.so";
 
     fn frame(kind: FrameKind, function: &str) -> Frame {
-        Frame { kind, function: function.into(), file: None, line: None, module: Some(PYTHON.into()), build_id: None, offset: None }
+        Frame {
+            kind,
+            function: function.into(),
+            file: None,
+            line: None,
+            module: Some(PYTHON.into()),
+            build_id: None,
+            offset: None,
+        }
     }
 
     /// `eval` is the loop, anything else a native function.
     fn native(names: &[&str]) -> Vec<NativeSlot> {
-        names.iter().map(|name| NativeSlot { frames: vec![frame(FrameKind::Native, name)], is_eval: *name == "eval" }).collect()
+        names
+            .iter()
+            .map(|name| NativeSlot {
+                frames: vec![frame(FrameKind::Native, name)],
+                is_eval: *name == "eval",
+            })
+            .collect()
     }
 
     /// A `*` marks an entry frame, a lone `*` a place-holder.
     fn python(names: &[&str]) -> Vec<PythonSlot> {
         let slot = |name: &&str| {
             let function = name.trim_end_matches('*');
-            PythonSlot { frame: (!function.is_empty()).then(|| frame(FrameKind::Python, function)), is_entry: name.ends_with('*') }
+            PythonSlot {
+                frame: (!function.is_empty()).then(|| frame(FrameKind::Python, function)),
+                is_entry: name.ends_with('*'),
+            }
         };
         names.iter().map(slot).collect()
     }
 
-    fn check(claim: &str, native_side: (&[&str], WalkEnd), python_side: (&[&str], WalkEnd), expected: (&[&str], Option<WalkEnd>)) {
-        let (frames, truncated) = merge(&native(native_side.0), native_side.1, &python(python_side.0), python_side.1, Domain::Malloc, Some(PYTHON));
+    fn check(
+        claim: &str,
+        native_side: (&[&str], WalkEnd),
+        python_side: (&[&str], WalkEnd),
+        expected: (&[&str], Option<WalkEnd>),
+    ) {
+        let (frames, truncated) = merge(
+            &native(native_side.0),
+            native_side.1,
+            &python(python_side.0),
+            python_side.1,
+            Domain::Malloc,
+            Some(PYTHON),
+        );
         let names: Vec<&str> = frames.iter().map(|frame| frame.function.as_str()).collect();
         assert_eq!((names.as_slice(), truncated), expected, "{claim}");
     }
@@ -126,21 +157,66 @@ mod tests {
     #[test]
     fn python_frames_take_the_place_of_the_loop() {
         use WalkEnd::{Absent, Bottom, NoFramePointer, TooDeep};
-        check("two loops", (&["list_append", "eval", "sorted", "eval", "main"], Bottom), (&["a", "b*", "c", "d*"], Bottom), (&["list_append", "a", "b", "sorted", "c", "d", "main"], None));
-        check("the native walk ended early", (&["bytes_new"], NoFramePointer), (&["a", "b*", "c*"], Bottom), (&["bytes_new", "a", "b", "c"], None));
-        check("place-holders are not shown", (&["eval", "main"], Bottom), (&["a", "*"], Bottom), (&["a", "main"], None));
-        check("a loop without frames stays", (&["eval", "main"], Bottom), (&[], Absent), (&["eval", "main"], None));
-        check("more loops than frames", (&["eval", "eval", "main"], Bottom), (&["a*"], Bottom), (&["a", "eval", "main"], None));
-        check("no Python at all", (&["f", "main"], NoFramePointer), (&[], Absent), (&["f", "main"], Some(NoFramePointer)));
-        check("both cut", (&["f"], NoFramePointer), (&["a", "b"], TooDeep), (&["f", "a", "b"], Some(TooDeep)));
+        check(
+            "two loops",
+            (&["list_append", "eval", "sorted", "eval", "main"], Bottom),
+            (&["a", "b*", "c", "d*"], Bottom),
+            (&["list_append", "a", "b", "sorted", "c", "d", "main"], None),
+        );
+        check(
+            "the native walk ended early",
+            (&["bytes_new"], NoFramePointer),
+            (&["a", "b*", "c*"], Bottom),
+            (&["bytes_new", "a", "b", "c"], None),
+        );
+        check(
+            "place-holders are not shown",
+            (&["eval", "main"], Bottom),
+            (&["a", "*"], Bottom),
+            (&["a", "main"], None),
+        );
+        check(
+            "a loop without frames stays",
+            (&["eval", "main"], Bottom),
+            (&[], Absent),
+            (&["eval", "main"], None),
+        );
+        check(
+            "more loops than frames",
+            (&["eval", "eval", "main"], Bottom),
+            (&["a*"], Bottom),
+            (&["a", "eval", "main"], None),
+        );
+        check(
+            "no Python at all",
+            (&["f", "main"], NoFramePointer),
+            (&[], Absent),
+            (&["f", "main"], Some(NoFramePointer)),
+        );
+        check(
+            "both cut",
+            (&["f"], NoFramePointer),
+            (&["a", "b"], TooDeep),
+            (&["f", "a", "b"], Some(TooDeep)),
+        );
         check("nothing", (&[], Absent), (&[], Absent), (&[], None));
     }
 
     #[test]
     fn an_arena_is_charged_to_nobody() {
         let arena_of = |leaf: &str, domain, module| {
-            let (frames, truncated) = merge(&native(&[leaf, "eval"]), WalkEnd::NoFramePointer, &python(&["innocent*"]), WalkEnd::Bottom, domain, module);
-            (frames.len() == 1 && frames[0].function == ARENA_FRAME && truncated.is_none(), frames.iter().any(|frame| frame.function == "innocent"))
+            let (frames, truncated) = merge(
+                &native(&[leaf, "eval"]),
+                WalkEnd::NoFramePointer,
+                &python(&["innocent*"]),
+                WalkEnd::Bottom,
+                domain,
+                module,
+            );
+            (
+                frames.len() == 1 && frames[0].function == ARENA_FRAME && truncated.is_none(),
+                frames.iter().any(|frame| frame.function == "innocent"),
+            )
         };
         assert_eq!(arena_of("_PyObject_ArenaMmap", Domain::Mmap, Some(PYTHON)), (true, false));
         assert_eq!(arena_of("python3.11+0x1234", Domain::Mmap, Some(PYTHON)), (true, false));

@@ -58,8 +58,17 @@ pub struct Resolver {
 impl Resolver {
     /// For process `tgid`, as `target` was discovered, with the CPython in it.
     pub fn new(tgid: u32, target: &Target, python: Option<PythonRuntime>) -> Self {
-        let reader = python.as_ref().filter(|runtime| runtime.is_walked()).map(|runtime| CodeReader::new(tgid, runtime));
-        Self { native: Native::new(target.clone()), python, reader, observed: HashMap::new(), frames: HashMap::new() }
+        let reader = python
+            .as_ref()
+            .filter(|runtime| runtime.is_walked())
+            .map(|runtime| CodeReader::new(tgid, runtime));
+        Self {
+            native: Native::new(target.clone()),
+            python,
+            reader,
+            observed: HashMap::new(),
+            frames: HashMap::new(),
+        }
     }
 
     /// Reads what a new stack refers to while it still exists: Python code objects, and the
@@ -78,8 +87,10 @@ impl Resolver {
     /// Files' symbols and line tables are read when first needed (up to seconds for the largest);
     /// a named address is remembered.
     pub fn resolve(&mut self, raw: &RawStack) -> Stack {
-        let known = self.observed.get(&raw.id).filter(|frames| frames.len() == raw.python.len()).cloned();
-        let frames = known.unwrap_or_else(|| raw.python.iter().map(|frame| self.python_frame(frame)).collect());
+        let known =
+            self.observed.get(&raw.id).filter(|frames| frames.len() == raw.python.len()).cloned();
+        let frames = known
+            .unwrap_or_else(|| raw.python.iter().map(|frame| self.python_frame(frame)).collect());
         let has_shims = self.python.as_ref().is_some_and(PythonRuntime::has_entry_shims);
         let python: Vec<PythonSlot> = raw
             .python
@@ -88,7 +99,12 @@ impl Resolver {
             .map(|(record, frame)| {
                 let is_entry = record.is_entry != 0;
                 let is_shim = is_entry && has_shims;
-                PythonSlot { frame: (!is_shim).then(|| frame.map_or_else(|| unreadable(record), |frame| (*frame).clone())), is_entry }
+                PythonSlot {
+                    frame: (!is_shim).then(|| {
+                        frame.map_or_else(|| unreadable(record), |frame| (*frame).clone())
+                    }),
+                    is_entry,
+                }
             })
             .collect();
         let runtime = self.python.as_ref();
@@ -97,12 +113,21 @@ impl Resolver {
             .iter()
             .map(|return_avma| {
                 let avma = return_avma.saturating_sub(1);
-                let is_eval = runtime.is_some_and(|runtime| runtime.eval_ranges.iter().any(|(start, end)| (*start..*end).contains(&avma)));
+                let is_eval = runtime.is_some_and(|runtime| {
+                    runtime.eval_ranges.iter().any(|(start, end)| (*start..*end).contains(&avma))
+                });
                 merge::NativeSlot { frames: self.native.name(avma), is_eval }
             })
             .collect();
         let module = runtime.map(|runtime| runtime.module.display().to_string());
-        let (frames, truncated) = merge::merge(&native, raw.native_end, &python, raw.python_end, raw.domain, module.as_deref());
+        let (frames, truncated) = merge::merge(
+            &native,
+            raw.native_end,
+            &python,
+            raw.python_end,
+            raw.domain,
+            module.as_deref(),
+        );
         Stack { id: raw.id, domain: raw.domain, frames, truncated }
     }
 

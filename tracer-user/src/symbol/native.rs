@@ -31,8 +31,18 @@ pub struct Native {
 impl Native {
     /// For `target`.
     pub fn new(target: Target) -> Self {
-        let symbolizer = Symbolizer::builder().enable_auto_reload(false).enable_code_info(true).enable_inlined_fns(true).build();
-        Self { target, former: Vec::new(), symbolizer, named: HashMap::new(), strange: HashSet::new() }
+        let symbolizer = Symbolizer::builder()
+            .enable_auto_reload(false)
+            .enable_code_info(true)
+            .enable_inlined_fns(true)
+            .build();
+        Self {
+            target,
+            former: Vec::new(),
+            symbolizer,
+            named: HashMap::new(),
+            strange: HashSet::new(),
+        }
     }
 
     /// The target as it is known now.
@@ -45,7 +55,11 @@ impl Native {
         let page = |avma: &u64| avma.saturating_sub(1) >> 12;
         let unknown: Vec<u64> = return_avmas
             .iter()
-            .filter(|avma| self.target.mapping_at(avma.saturating_sub(1)).is_none_or(|mapping| !mapping.executable))
+            .filter(|avma| {
+                self.target
+                    .mapping_at(avma.saturating_sub(1))
+                    .is_none_or(|mapping| !mapping.executable)
+            })
             .map(page)
             .filter(|page| !self.strange.contains(page))
             .collect();
@@ -55,15 +69,22 @@ impl Native {
         let before = self.target.mappings.clone();
         let Ok(warnings) = self.target.refresh() else { return Observed::default() };
         let is_code = |mapping: &&Mapping| mapping.executable;
-        let mappings_changed = !before.iter().filter(is_code).eq(self.target.mappings.iter().filter(is_code));
+        let mappings_changed =
+            !before.iter().filter(is_code).eq(self.target.mappings.iter().filter(is_code));
         if mappings_changed {
-            let gone = |mapping: &Mapping| mapping.executable && mapping.file.is_some() && !self.target.mappings.contains(mapping);
+            let gone = |mapping: &Mapping| {
+                mapping.executable
+                    && mapping.file.is_some()
+                    && !self.target.mappings.contains(mapping)
+            };
             self.former.extend(before.into_iter().filter(gone));
             self.named.clear();
         }
         if self.strange.len() < MAX_CACHED {
             let target = &self.target;
-            self.strange.extend(unknown.into_iter().filter(|page| target.mapping_at(page << 12).is_none_or(|mapping| !mapping.executable)));
+            self.strange.extend(unknown.into_iter().filter(|page| {
+                target.mapping_at(page << 12).is_none_or(|mapping| !mapping.executable)
+            }));
         }
         Observed { mappings_changed, warnings }
     }
@@ -83,22 +104,36 @@ impl Native {
     }
 
     fn look_up(&self, avma: u64) -> Vec<Frame> {
-        let mapping = self.target.mapping_at(avma).or_else(|| self.former.iter().rev().find(|mapping| mapping.contains(avma)));
-        let Some(mapping) = mapping else { return vec![nameless("[unknown]".to_owned(), None, None)] };
+        let mapping = self
+            .target
+            .mapping_at(avma)
+            .or_else(|| self.former.iter().rev().find(|mapping| mapping.contains(avma)));
+        let Some(mapping) = mapping else {
+            return vec![nameless("[unknown]".to_owned(), None, None)];
+        };
         let offset = mapping.file_offset.saturating_add(avma - mapping.start_avma);
         let Some(file) = self.target.file_of(mapping) else {
             let name = mapping.path.display().to_string();
-            let function = if name.is_empty() { "[anonymous code]".to_owned() } else { format!("{name}+{offset:#x}") };
+            let function = if name.is_empty() {
+                "[anonymous code]".to_owned()
+            } else {
+                format!("{name}+{offset:#x}")
+            };
             return vec![nameless(function, (!name.is_empty()).then_some(name), Some(offset))];
         };
-        let mut bare = nameless(format!("{}+{offset:#x}", file.name()), Some(file.display_path.display().to_string()), Some(offset));
+        let mut bare = nameless(
+            format!("{}+{offset:#x}", file.name()),
+            Some(file.display_path.display().to_string()),
+            Some(offset),
+        );
         bare.build_id.clone_from(&file.elf.build_id);
         let named = file.elf.svma_of(offset).and_then(|svma| self.symbolize(file, svma, &bare));
         named.unwrap_or_else(|| vec![bare])
     }
 
     fn symbolize(&self, file: &Arc<MappedFile>, svma: u64, bare: &Frame) -> Option<Vec<Frame>> {
-        let source = Source::Elf(Elf::new(format!("/proc/self/fd/{}", file.file.as_raw_fd())));
+        let source =
+            Source::Elf(Elf::new(format!("/proc/self/fd/{}", file.elf.file().as_raw_fd())));
         // A file whose DWARF is damaged is like one without.
         let symbolized = self.symbolizer.symbolize_single(&source, Input::VirtOffset(svma)).ok()?;
         match symbolized {
@@ -128,11 +163,24 @@ fn frames_of(symbol: &Sym<'_>, bare: &Frame) -> Vec<Frame> {
         frame.line = code.and_then(|code| code.line);
         frame
     };
-    let mut frames: Vec<Frame> = symbol.inlined.iter().rev().map(|inlined| frame(&inlined.name, inlined.code_info.as_ref())).collect();
+    let mut frames: Vec<Frame> = symbol
+        .inlined
+        .iter()
+        .rev()
+        .map(|inlined| frame(&inlined.name, inlined.code_info.as_ref()))
+        .collect();
     frames.push(frame(&symbol.name, symbol.code_info.as_deref()));
     frames
 }
 
 fn nameless(function: String, module: Option<String>, offset: Option<u64>) -> Frame {
-    Frame { kind: FrameKind::Native, function, file: None, line: None, module, build_id: None, offset }
+    Frame {
+        kind: FrameKind::Native,
+        function,
+        file: None,
+        line: None,
+        module,
+        build_id: None,
+        offset,
+    }
 }

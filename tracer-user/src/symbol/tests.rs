@@ -6,13 +6,21 @@ use crate::target::discover;
 use std::process::{Command, Stdio};
 
 fn raw(native: Vec<u64>) -> RawStack {
-    RawStack { id: StackId(7), domain: Domain::Malloc, native, native_end: WalkEnd::Bottom, python: Vec::new(), python_end: WalkEnd::Absent }
+    RawStack {
+        id: StackId(7),
+        domain: Domain::Malloc,
+        native,
+        native_end: WalkEnd::Bottom,
+        python: Vec::new(),
+        python_end: WalkEnd::Absent,
+    }
 }
 
 #[test]
 fn a_native_stack_is_named_after_the_target_has_ended() {
     use std::io::{BufRead, BufReader, Write};
-    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"ready\n").unwrap();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
     let (target, _) = discover(child.id()).unwrap();
@@ -39,12 +47,19 @@ fn source_lines_and_inlined_functions_come_from_dwarf() {
     let source = folder.path().join("small.c");
     let program = folder.path().join("small");
     std::fs::write(&source, "#include <stdio.h>\n#include <unistd.h>\n\nint marked(int n)\n{\n    volatile int m = n;\n    return m + 1;\n}\nint main(void) { char c; printf(\"%p\\n\", (void *)marked); fflush(stdout); return (int)read(0, &c, 1) + marked(1) - 3; }\n").unwrap();
-    if !Command::new("cc").args(["-g", "-O0", "-o"]).arg(&program).arg(&source).status().is_ok_and(|status| status.success()) {
+    if !Command::new("cc")
+        .args(["-g", "-O0", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         eprintln!("skipped: no C compiler");
         return;
     }
     use std::io::{BufRead, BufReader};
-    let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let marked = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).unwrap();

@@ -4,7 +4,10 @@
 use super::elf::Elf;
 use super::{MappedFile, Target};
 use crate::warning::Warning;
-use gimli::{BaseAddresses, CfaRule, CieOrFde, EhFrame, LittleEndian, RegisterRule, UnwindContext, UnwindSection, X86_64};
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, EhFrame, LittleEndian, RegisterRule, UnwindContext,
+    UnwindSection, X86_64,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 use tracer_common::limits::MAX_CODE_RANGES;
@@ -33,9 +36,18 @@ pub fn stable_exec_mappings(target: &Target) -> (Vec<CodeRange>, Vec<Warning>) {
         };
         let last_id = mapping.file;
         match ranges.last_mut() {
-            Some((last, id)) if last.end_avma == mapping.start_avma && last.walk == walk && *id == last_id => last.end_avma = mapping.end_avma,
+            Some((last, id))
+                if last.end_avma == mapping.start_avma && last.walk == walk && *id == last_id =>
+            {
+                last.end_avma = mapping.end_avma
+            }
             _ => ranges.push((
-                CodeRange { start_avma: mapping.start_avma, end_avma: mapping.end_avma, walk, reserved: 0 },
+                CodeRange {
+                    start_avma: mapping.start_avma,
+                    end_avma: mapping.end_avma,
+                    walk,
+                    reserved: 0,
+                },
                 last_id,
             )),
         }
@@ -137,7 +149,9 @@ pub fn functions_holding(elf: &Elf, svmas: &[u64]) -> Vec<((u64, u64), usize)> {
         let CieOrFde::Fde(partial) = entry else { continue };
         let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else { continue };
         let (start, end) = (fde.initial_address(), fde.initial_address().saturating_add(fde.len()));
-        let inside = sorted.partition_point(|svma| *svma < end).saturating_sub(sorted.partition_point(|svma| *svma < start));
+        let inside = sorted
+            .partition_point(|svma| *svma < end)
+            .saturating_sub(sorted.partition_point(|svma| *svma < start));
         if inside > 0 {
             found.push(((start, end), inside));
         }
@@ -157,7 +171,8 @@ mod tests {
         let source = folder.path().join("small.c");
         std::fs::write(&source, "#include <stdlib.h>\nint work(int n){ volatile char *p = malloc(n); p[0] = 1; free((void*)p); return n; }\nint main(int c, char **v){ (void)v; return work(c) == 3; }\n").unwrap();
         let program = folder.path().join("small");
-        let status = Command::new("cc").args(["-O2", flag, "-o"]).arg(&program).arg(&source).status();
+        let status =
+            Command::new("cc").args(["-O2", flag, "-o"]).arg(&program).arg(&source).status();
         if !status.is_ok_and(|status| status.success()) {
             eprintln!("skipped: no C compiler");
             return None;
@@ -167,7 +182,9 @@ mod tests {
 
     #[test]
     fn even_a_tiny_program_shows_whether_it_keeps_frame_pointers() {
-        if let (Some(with), Some(without)) = (compiled_share("-fno-omit-frame-pointer"), compiled_share("-fomit-frame-pointer")) {
+        if let (Some(with), Some(without)) =
+            (compiled_share("-fno-omit-frame-pointer"), compiled_share("-fomit-frame-pointer"))
+        {
             assert!(with >= 0.5, "{with}");
             assert!(without < 0.5, "{without}");
         }

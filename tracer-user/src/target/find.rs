@@ -16,7 +16,8 @@ const MAX_DEPTH: usize = 32;
 /// # Errors
 /// None or several match, or the pattern is none; several are listed.
 pub fn find_by_name(pattern: &str) -> Result<u32, TargetError> {
-    let regex = regex::Regex::new(pattern).map_err(|error| TargetError::Pattern { pattern: pattern.to_owned(), error })?;
+    let regex = regex::Regex::new(pattern)
+        .map_err(|error| TargetError::Pattern { pattern: pattern.to_owned(), error })?;
     let ourselves = lineage();
     let mut candidates: Vec<(u32, String)> = processes()
         .filter(|pid| !ourselves.contains(pid))
@@ -65,13 +66,17 @@ fn find_in(root: &Path, unit: &str) -> Result<u32, TargetError> {
 
 fn subgroups(group: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(group) else { return Vec::new() };
-    entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn group_named(group: &Path, name: &str, left: &mut usize, depth: usize) -> Option<PathBuf> {
     for sub in subgroups(group) {
         *left = left.checked_sub(1)?;
-        if sub.file_name().is_some_and(|own| own == name) && oldest_in(&sub, &mut MAX_GROUPS.clone()).is_some() {
+        if sub.file_name().is_some_and(|own| own == name) && oldest_in(&sub, left).is_some() {
             return Some(sub);
         }
         if depth < MAX_DEPTH
@@ -88,8 +93,13 @@ fn oldest_in(group: &Path, left: &mut usize) -> Option<u32> {
     let mut members = Vec::new();
     while let Some(group) = groups.pop() {
         *left = left.checked_sub(1)?;
-        let text = read_bounded(&group.join("cgroup.procs").to_string_lossy(), 1 << 20).unwrap_or_default();
-        members.extend(String::from_utf8_lossy(&text).lines().filter_map(|line| line.trim().parse::<u32>().ok()));
+        let text = read_bounded(&group.join("cgroup.procs").to_string_lossy(), 1 << 20)
+            .unwrap_or_default();
+        members.extend(
+            String::from_utf8_lossy(&text)
+                .lines()
+                .filter_map(|line| line.trim().parse::<u32>().ok()),
+        );
         groups.extend(subgroups(&group));
     }
     let age = |pid: &u32| Stat::read(*pid).map_or(u64::MAX, |stat| stat.start_time_ticks);
@@ -97,7 +107,11 @@ fn oldest_in(group: &Path, left: &mut usize) -> Option<u32> {
 }
 
 fn processes() -> impl Iterator<Item = u32> {
-    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// This process and its parents.
@@ -107,7 +121,8 @@ fn lineage() -> Vec<u32> {
         let Some(last) = pids.last() else { break };
         let text = read_bounded(&format!("/proc/{last}/stat"), 4096).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let parent = text.rfind(')').and_then(|at| text[at + 1..].split_whitespace().nth(1)?.parse().ok());
+        let parent =
+            text.rfind(')').and_then(|at| text[at + 1..].split_whitespace().nth(1)?.parse().ok());
         match parent {
             Some(parent) if parent > 1 => pids.push(parent),
             _ => break,
@@ -142,7 +157,10 @@ mod tests {
         assert_eq!(found, first.id());
         let mut second = Command::new("sleep").arg("61.0625").spawn().unwrap();
         let error = wait_for(|| find_by_name(r"^sleep 61\.0625$").err()).to_string();
-        assert!(error.contains(&first.id().to_string()) && error.contains(&second.id().to_string()), "{error}");
+        assert!(
+            error.contains(&first.id().to_string()) && error.contains(&second.id().to_string()),
+            "{error}"
+        );
         for child in [&mut first, &mut second] {
             child.kill().unwrap();
             child.wait().unwrap();

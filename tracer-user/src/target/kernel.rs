@@ -8,7 +8,8 @@ use super::status::read_bounded;
 /// # Sources
 /// Linux commits ff474a78cef5 (6.11: the system call) and cf6cb56ef244 (6.14: seccomp lets it
 /// pass); systemd issue 34615.
-const SECCOMP_KILLS: (Release, Release) = (Release { major: 6, minor: 11 }, Release { major: 6, minor: 13 });
+const SECCOMP_KILLS: (Release, Release) =
+    (Release { major: 6, minor: 11 }, Release { major: 6, minor: 13 });
 
 /// A kernel's version; the patch level is left out, since distributions number it their own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +23,9 @@ pub struct Release {
 impl Release {
     /// Of the running kernel, with the whole text.
     pub fn running() -> Option<(Self, String)> {
-        let text = String::from_utf8_lossy(&read_bounded("/proc/sys/kernel/osrelease", 256).ok()?).trim().to_owned();
+        let text = String::from_utf8_lossy(&read_bounded("/proc/sys/kernel/osrelease", 256).ok()?)
+            .trim()
+            .to_owned();
         Some((Self::parse(&text)?, text))
     }
 
@@ -44,8 +47,19 @@ mod tests {
 
     #[test]
     fn the_dangerous_releases_are_told_apart() {
-        for (text, dangerous) in [("6.10.14", false), ("6.11.0-9-generic", true), ("6.12.117+deb13", true), ("6.13-rc1", true), ("6.14.0", false), ("5.12.1", false)] {
-            assert_eq!(Release::parse(text).unwrap().seccomp_kills_return_probes(), dangerous, "{text}");
+        for (text, dangerous) in [
+            ("6.10.14", false),
+            ("6.11.0-9-generic", true),
+            ("6.12.117+deb13", true),
+            ("6.13-rc1", true),
+            ("6.14.0", false),
+            ("5.12.1", false),
+        ] {
+            assert_eq!(
+                Release::parse(text).unwrap().seccomp_kills_return_probes(),
+                dangerous,
+                "{text}"
+            );
         }
         assert_eq!(Release::parse(""), None);
         assert_eq!(Release::parse("six"), None);

@@ -59,7 +59,8 @@ impl Mapping {
 /// All mappings in the text of a maps file, sorted by address. Lines that make no sense are
 /// left out.
 pub fn parse(text: &[u8]) -> Vec<Mapping> {
-    let mut mappings: Vec<Mapping> = text.split(|byte| *byte == b'\n').filter_map(parse_line).take(MAX_MAPPINGS).collect();
+    let mut mappings: Vec<Mapping> =
+        text.split(|byte| *byte == b'\n').filter_map(parse_line).take(MAX_MAPPINGS).collect();
     mappings.sort_by_key(|mapping| mapping.start_avma);
     mappings
 }
@@ -68,7 +69,8 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
     let mut rest = line;
     let mut field = || {
         let start = rest.iter().position(|byte| *byte != b' ')?;
-        let length = rest[start..].iter().position(|byte| *byte == b' ').unwrap_or(rest.len() - start);
+        let length =
+            rest[start..].iter().position(|byte| *byte == b' ').unwrap_or(rest.len() - start);
         let (taken, left) = rest[start..].split_at(length);
         rest = left;
         std::str::from_utf8(taken).ok()
@@ -83,8 +85,10 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
         Some(path) if inode != 0 => (path, true),
         _ => (path, false),
     };
-    let (start_avma, end_avma) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
-    let (major, minor) = (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
+    let (start_avma, end_avma) =
+        (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+    let (major, minor) =
+        (u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
     if start_avma >= end_avma || permissions.len() < 3 {
         return None;
     }

@@ -3,6 +3,7 @@
 
 pub mod code_range;
 pub mod elf;
+mod error;
 pub mod find;
 pub mod health;
 pub mod kernel;
@@ -10,6 +11,7 @@ pub mod mapping;
 mod status;
 
 pub use code_range::stable_exec_mappings;
+pub use error::TargetError;
 pub use find::{find_by_name, find_by_unit};
 pub use status::Namespace;
 
@@ -23,113 +25,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Mapped code files that are opened; each costs a descriptor.
-const MAX_FILES: usize = 900;
+/// Mapped code files that are opened; each costs a descriptor, and 1024 are usual for a process.
+const MAX_FILES: usize = 512;
 /// Largest maps file that is read, in bytes.
 const MAX_MAPS_BYTES: u64 = 64 << 20;
-
-/// Why a process cannot be traced.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// Nothing has that number.
-    #[error("There is no process {0}: it has ended, or lives in another PID namespace. Look it up again, with pgrep for instance.")]
-    NoSuchProcess(u32),
-    /// A thread of the kernel.
-    #[error("Process {pid} ({name}) is a kernel thread: it has no user memory and no allocator. Name a user process.")]
-    KernelThread {
-        /// Its number.
-        pid: u32,
-        /// Its name.
-        name: String,
-    },
-    /// Ended, not yet reaped.
-    #[error("Process {pid} ({name}) is a zombie: it has ended and only waits for its parent to notice. Start it again, or name another process.")]
-    Zombie {
-        /// Its number.
-        pid: u32,
-        /// Its name.
-        name: String,
-    },
-    /// Not 64-bit x86.
-    #[error("Process {pid} runs {exe}, which is built for {machine}: outlive traces 64-bit x86 programs only. Run a 64-bit build of it.")]
-    OtherArchitecture {
-        /// Its number.
-        pid: u32,
-        /// Its program.
-        exe: String,
-        /// What it is built for.
-        machine: String,
-    },
-    /// Not allowed.
-    #[error("Process {pid} may not be inspected ({what}: {error}): it belongs to another user, or a security module forbids it. Run outlive as root.")]
-    Permission {
-        /// Its number.
-        pid: u32,
-        /// What was tried.
-        what: String,
-        /// What the kernel said.
-        error: io::Error,
-    },
-    /// Outlive itself.
-    #[error("Process {0} is outlive itself: its probes would report their own work. Name another process.")]
-    Itself(u32),
-    /// It ended meanwhile.
-    #[error("Process {0} ended while it was being inspected. Start it again, or use `outlive run` to trace it from its first instruction.")]
-    Exited(u32),
-    /// Its program is not readable as ELF.
-    #[error("The program of process {pid}, {exe}, cannot be read: {error}. Without it no allocator can be found; check that the file is intact.")]
-    Program {
-        /// Its number.
-        pid: u32,
-        /// Its program.
-        exe: String,
-        /// What is wrong with it.
-        error: ElfError,
-    },
-    /// Anything else that reading /proc can fail with.
-    #[error("Process {pid} cannot be inspected ({what}: {error}). Check that /proc is mounted and shows all processes (no hidepid).")]
-    Proc {
-        /// Its number.
-        pid: u32,
-        /// What was tried.
-        what: String,
-        /// What the kernel said.
-        error: io::Error,
-    },
-    /// No process matches a name.
-    #[error("No running process has a command line that matches '{0}'. Try the pattern with `pgrep -af`.")]
-    NoMatch(String),
-    /// Several do.
-    #[error("{} processes match '{pattern}'; name one by its PID, or make the pattern narrower:\n{}", .candidates.len(), find::list(.candidates))]
-    ManyMatches {
-        /// The pattern.
-        pattern: String,
-        /// Who matches it: PID and command line.
-        candidates: Vec<(u32, String)>,
-    },
-    /// Not a regular expression.
-    #[error("'{pattern}' is not a regular expression: {error}. Quote special characters with a backslash.")]
-    Pattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        error: regex::Error,
-    },
-    /// No such unit, or it has no process.
-    #[error("The systemd unit '{0}' has no running process (no control group of that name has one). Check `systemctl status {0}`.")]
-    NoUnit(String),
-}
-
-impl TargetError {
-    /// Files an I/O error of a /proc read under its meaning.
-    fn from_io(pid: u32, what: &str, error: io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ESRCH) => Self::Exited(pid),
-            Some(libc::EACCES | libc::EPERM) => Self::Permission { pid, what: what.to_owned(), error },
-            _ => Self::Proc { pid, what: what.to_owned(), error },
-        }
-    }
-}
 
 /// A file that the target maps as code, open, so that it stays readable when the target is gone.
 #[derive(Debug)]
@@ -140,16 +39,18 @@ pub struct MappedFile {
     pub display_path: PathBuf,
     /// Path by which the kernel finds the same file from here, while the target lives.
     pub open_path: PathBuf,
-    /// Open handle.
-    pub file: File,
-    /// Its ELF headers.
+    /// Its ELF headers, and the open handle.
     pub elf: Elf,
 }
 
 impl MappedFile {
     /// Its file name.
     pub fn name(&self) -> String {
-        self.display_path.file_name().unwrap_or(self.display_path.as_os_str()).to_string_lossy().into_owned()
+        self.display_path
+            .file_name()
+            .unwrap_or(self.display_path.as_os_str())
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -196,13 +97,17 @@ impl Target {
 
     /// What must be added to an address in `file`'s own numbering to get one in the target.
     pub fn bias_of(&self, file: &MappedFile) -> Option<u64> {
-        let mapping = self.mappings.iter().find(|mapping| mapping.file == Some(file.id) && mapping.executable)?;
+        let mapping = self
+            .mappings
+            .iter()
+            .find(|mapping| mapping.file == Some(file.id) && mapping.executable)?;
         Some(mapping.start_avma.wrapping_sub(file.elf.svma_of(mapping.file_offset)?))
     }
 
     /// Whether the process that was discovered still runs (a PID can be given away again).
     pub fn is_alive(&self) -> bool {
-        status::Stat::read(self.tgid).is_ok_and(|stat| stat.start_time_ticks == self.start_time_ticks && !stat.is_zombie())
+        status::Stat::read(self.tgid)
+            .is_ok_and(|stat| stat.start_time_ticks == self.start_time_ticks && !stat.is_zombie())
     }
 
     /// Reads the address space again, and opens the files that are new in it. Files that went
@@ -260,16 +165,22 @@ pub fn discover(pid: u32) -> Result<(Target, Vec<Warning>), TargetError> {
         return Err(TargetError::Itself(pid));
     }
     if tgid != pid {
-        warnings.push(Warning::new("thread-id", format!("{pid} is a thread of process {tgid}; the whole process is traced."), ""));
+        warnings.push(Warning::new(
+            "thread-id",
+            format!("{pid} is a thread of process {tgid}; the whole process is traced."),
+            "",
+        ));
     }
-    let stat = status::Stat::read(tgid).map_err(|error| TargetError::from_io(tgid, "stat", error))?;
+    let stat =
+        status::Stat::read(tgid).map_err(|error| TargetError::from_io(tgid, "stat", error))?;
     if stat.is_zombie() {
         return Err(TargetError::Zombie { pid: tgid, name: status.name });
     }
     if stat.is_kernel_thread() {
         return Err(TargetError::KernelThread { pid: tgid, name: status.name });
     }
-    let exe = std::fs::read_link(format!("/proc/{tgid}/exe")).map_err(|error| TargetError::from_io(tgid, "exe", error))?;
+    let exe = std::fs::read_link(format!("/proc/{tgid}/exe"))
+        .map_err(|error| TargetError::from_io(tgid, "exe", error))?;
     check_program(tgid, &exe)?;
     let (cgroup, container) = status::control_group(tgid);
     let mut target = Target {
@@ -294,11 +205,14 @@ pub fn discover(pid: u32) -> Result<(Target, Vec<Warning>), TargetError> {
 }
 
 fn check_program(pid: u32, exe: &Path) -> Result<(), TargetError> {
-    let file = File::open(format!("/proc/{pid}/exe")).map_err(|error| TargetError::from_io(pid, "exe", error))?;
+    let file = File::open(format!("/proc/{pid}/exe"))
+        .map_err(|error| TargetError::from_io(pid, "exe", error))?;
     let exe = exe.display().to_string();
     match Elf::read(file) {
         Ok(_) => Ok(()),
-        Err(ElfError::OtherMachine(machine)) => Err(TargetError::OtherArchitecture { pid, exe, machine }),
+        Err(ElfError::OtherMachine(machine)) => {
+            Err(TargetError::OtherArchitecture { pid, exe, machine })
+        }
         Err(error) => Err(TargetError::Program { pid, exe, error }),
     }
 }
@@ -308,7 +222,8 @@ fn without_deleted(exe: PathBuf) -> PathBuf {
 }
 
 fn read_mappings(tgid: u32) -> Result<Vec<Mapping>, TargetError> {
-    let text = status::read_bounded(&format!("/proc/{tgid}/maps"), MAX_MAPS_BYTES).map_err(|error| TargetError::from_io(tgid, "maps", error))?;
+    let text = status::read_bounded(&format!("/proc/{tgid}/maps"), MAX_MAPS_BYTES)
+        .map_err(|error| TargetError::from_io(tgid, "maps", error))?;
     Ok(mapping::parse(&text))
 }
 
@@ -323,11 +238,14 @@ fn open_mapped(tgid: u32, mapping: &Mapping, id: FileId) -> Result<Option<Mapped
         Ok::<_, io::Error>((file, metadata))
     };
     let same = |metadata: &std::fs::Metadata| {
-        metadata.ino() == id.inode && libc::major(metadata.dev()) == id.major && libc::minor(metadata.dev()) == id.minor
+        metadata.ino() == id.inode
+            && libc::major(metadata.dev()) == id.major
+            && libc::minor(metadata.dev()) == id.minor
     };
     // Only regular files: opening a device or a pipe can block or act.
     let is_plain = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let candidate = if !mapping.deleted && is_plain(&by_path) { opened(&by_path).ok() } else { None };
+    let candidate =
+        if !mapping.deleted && is_plain(&by_path) { opened(&by_path).ok() } else { None };
     let (file, open_path) = match candidate {
         Some((file, metadata)) if same(&metadata) => (file, by_path),
         other => match (opened(&by_link), other) {
@@ -338,9 +256,8 @@ fn open_mapped(tgid: u32, mapping: &Mapping, id: FileId) -> Result<Option<Mapped
             (Ok(_), _) => return Ok(None),
         },
     };
-    let handle = file.try_clone().map_err(|error| format!("cannot be kept open ({error})"))?;
     match Elf::read(file) {
-        Ok(elf) => Ok(Some(MappedFile { id, display_path: mapping.path.clone(), open_path, file: handle, elf })),
+        Ok(elf) => Ok(Some(MappedFile { id, display_path: mapping.path.clone(), open_path, elf })),
         Err(ElfError::NotElf) => Ok(None),
         Err(error) => Err(format!("is unusable: {error}")),
     }

@@ -46,7 +46,10 @@ pub struct Status {
 impl Status {
     /// Of process or thread `pid`.
     pub fn read(pid: u32) -> io::Result<Self> {
-        Ok(Self::parse(&String::from_utf8_lossy(&read_bounded(&format!("/proc/{pid}/status"), MAX_SMALL_BYTES)?)))
+        Ok(Self::parse(&String::from_utf8_lossy(&read_bounded(
+            &format!("/proc/{pid}/status"),
+            MAX_SMALL_BYTES,
+        )?)))
     }
 
     fn parse(text: &str) -> Self {
@@ -54,7 +57,8 @@ impl Status {
         for line in text.lines() {
             let Some((key, value)) = line.split_once(':') else { continue };
             let value = value.trim();
-            let number = || value.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            let number =
+                || value.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
             match key {
                 "Name" => status.name = value.to_owned(),
                 "Tgid" => status.tgid = number(),
@@ -82,7 +86,8 @@ impl Stat {
     /// Of process `pid`.
     pub fn read(pid: u32) -> io::Result<Self> {
         let text = read_bounded(&format!("/proc/{pid}/stat"), MAX_SMALL_BYTES)?;
-        Self::parse(&String::from_utf8_lossy(&text)).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat makes no sense"))
+        Self::parse(&String::from_utf8_lossy(&text))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat makes no sense"))
     }
 
     /// The name may hold blanks and parentheses: fields are counted from the last parenthesis.
@@ -113,7 +118,10 @@ pub fn command_line(pid: u32) -> Vec<String> {
     if bytes.is_empty() {
         return Vec::new();
     }
-    bytes.split(|byte| *byte == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+    bytes
+        .split(|byte| *byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect()
 }
 
 /// The control group of process `pid`, and the container ID in its name.
@@ -129,13 +137,19 @@ fn parse_control_group(text: &str) -> (Option<String>, Option<String>) {
         .filter_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
-            let rank = if path == "/" { 3 } else { u8::from(!(controllers.is_empty() || controllers == "name=systemd")) };
+            let rank = if path == "/" {
+                3
+            } else {
+                u8::from(!(controllers.is_empty() || controllers == "name=systemd"))
+            };
             Some((rank, path))
         })
         .collect();
     groups.sort_by_key(|(rank, _)| *rank);
     let container = groups.iter().find_map(|(_, path)| {
-        path.split(|character: char| !character.is_ascii_hexdigit()).find(|word| word.len() == 64).map(str::to_owned)
+        path.split(|character: char| !character.is_ascii_hexdigit())
+            .find(|word| word.len() == 64)
+            .map(str::to_owned)
     });
     (groups.first().map(|(_, path)| (*path).to_owned()), container)
 }
@@ -148,7 +162,11 @@ pub fn namespaces(pid: u32) -> Vec<Namespace> {
         .filter_map(|kind| {
             let theirs = read(&pid.to_string(), kind)?;
             let shared_with_us = read("self", kind).as_ref() == Some(&theirs);
-            Some(Namespace { kind, identity: theirs.to_string_lossy().into_owned(), shared_with_us })
+            Some(Namespace {
+                kind,
+                identity: theirs.to_string_lossy().into_owned(),
+                shared_with_us,
+            })
         })
         .collect()
 }
@@ -180,8 +198,13 @@ mod tests {
 
     #[test]
     fn status_keeps_what_it_knows() {
-        let status = Status::parse("Name:\ta: b\nTgid:\t12\nUid:\t1000\t0\t0\t0\nSeccomp:\t2\nCapEff:\t00000000a80425fb\nx\n");
-        assert_eq!((status.name.as_str(), status.tgid, status.uid, status.seccomp), ("a: b", 12, 1000, 2));
+        let status = Status::parse(
+            "Name:\ta: b\nTgid:\t12\nUid:\t1000\t0\t0\t0\nSeccomp:\t2\nCapEff:\t00000000a80425fb\nx\n",
+        );
+        assert_eq!(
+            (status.name.as_str(), status.tgid, status.uid, status.seccomp),
+            ("a: b", 12, 1000, 2)
+        );
         assert_eq!(status.capabilities, 0xa804_25fb);
     }
 }

@@ -14,7 +14,8 @@ impl Drop for Running {
 /// `cat` that waits on its pipe; it has run its start-up code once it has echoed a line.
 fn waiting_cat() -> Running {
     use std::io::{BufRead, BufReader, Write};
-    let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"ready\n").unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

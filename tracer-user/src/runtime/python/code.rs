@@ -30,7 +30,15 @@ struct Offsets {
 
 impl Offsets {
     fn of(version: Version) -> Self {
-        let old = Self { first_line: 72, filename: 112, qualname: 128, line_table: 136, bytecode: 184, ascii_data: 48, wide_data: 72 };
+        let old = Self {
+            first_line: 72,
+            filename: 112,
+            qualname: 128,
+            line_table: 136,
+            bytecode: 184,
+            ascii_data: 48,
+            wide_data: 72,
+        };
         if version >= (Version { major: 3, minor: 12, micro: 0 }) {
             Self { first_line: 68, bytecode: 192, ascii_data: 40, wide_data: 56, ..old }
         } else {
@@ -62,7 +70,9 @@ impl CodeObject {
     /// The line that is executing at a record's offset; the `def` line when the frame has not
     /// started or the table gives none.
     pub fn line(&self, instr_offset: i32) -> Option<u32> {
-        let exact = self.bytecode_offset(instr_offset).and_then(|offset| line_at(&self.line_table, self.first_line, offset));
+        let exact = self
+            .bytecode_offset(instr_offset)
+            .and_then(|offset| line_at(&self.line_table, self.first_line, offset));
         exact.or(Some(self.first_line)).filter(|line| *line > 0)
     }
 }
@@ -82,7 +92,12 @@ type Fingerprint = (u64, u64, u64, u32);
 impl CodeReader {
     /// For process `tgid`, which runs `runtime`.
     pub fn new(tgid: u32, runtime: &PythonRuntime) -> Self {
-        Self { tgid, offsets: Offsets::of(runtime.version), types: runtime.types, cache: HashMap::new() }
+        Self {
+            tgid,
+            offsets: Offsets::of(runtime.version),
+            types: runtime.types,
+            cache: HashMap::new(),
+        }
     }
 
     /// The code object at `code_avma`; `None` when there is none (any more).
@@ -127,11 +142,16 @@ impl CodeReader {
         }
         let length = u64_in(&header, 16)?.min(MAX_TEXT_CHARACTERS);
         let state = u32_in(&header, 32)?;
-        let (width, is_compact, is_ascii) = ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
+        let (width, is_compact, is_ascii) =
+            ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
         if !is_compact || !matches!(width, 1 | 2 | 4) || (is_ascii && width != 1) {
             return None;
         }
-        let data = avma.checked_add(if is_ascii { self.offsets.ascii_data } else { self.offsets.wide_data })?;
+        let data = avma.checked_add(if is_ascii {
+            self.offsets.ascii_data
+        } else {
+            self.offsets.wide_data
+        })?;
         let bytes = read_vec(self.tgid, data, usize::try_from(length * u64::from(width)).ok()?)?;
         decode_text(&bytes, width)
     }
@@ -155,7 +175,10 @@ fn decode_text(bytes: &[u8], width: u32) -> Option<String> {
     };
     match width {
         1 => Some(bytes.iter().map(|byte| char::from(*byte)).collect()),
-        2 => bytes.chunks_exact(2).map(|pair| character(u32::from(u16::from_le_bytes([pair[0], pair[1]])))).collect(),
+        2 => bytes
+            .chunks_exact(2)
+            .map(|pair| character(u32::from(u16::from_le_bytes([pair[0], pair[1]]))))
+            .collect(),
         _ => bytes.chunks_exact(4).map(|four| character(u32_in(four, 0)?)).collect(),
     }
 }
@@ -177,7 +200,8 @@ mod tests {
         let own = std::process::id();
         let types = TypeAddresses { code_avma: 1, text_avma: 2, bytes_avma: 3 };
         let version = Version { major: 3, minor: 11, micro: 0 };
-        let mut reader = CodeReader { tgid: own, offsets: Offsets::of(version), types, cache: HashMap::new() };
+        let mut reader =
+            CodeReader { tgid: own, offsets: Offsets::of(version), types, cache: HashMap::new() };
         let zeros = [0u64; 32];
         assert_eq!(reader.read(zeros.as_ptr() as u64), None);
         assert_eq!(reader.read(0), None);
@@ -190,7 +214,13 @@ mod tests {
 
     #[test]
     fn a_frame_that_has_not_started_stands_at_its_def_line() {
-        let object = CodeObject { qualname: "f".into(), filename: "f.py".into(), first_line: 7, line_table: vec![0x80, 0], bytecode: 184 };
+        let object = CodeObject {
+            qualname: "f".into(),
+            filename: "f.py".into(),
+            first_line: 7,
+            line_table: vec![0x80, 0],
+            bytecode: 184,
+        };
         assert_eq!(object.bytecode_offset(182), None);
         assert_eq!(object.line(182), Some(7));
         assert_eq!(object.line(i32::MIN), Some(7));

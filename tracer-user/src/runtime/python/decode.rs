@@ -28,11 +28,15 @@ pub fn key_svma(code: &[u8], svma: u64, runtime_svma: u64) -> Option<u64> {
                 FlowControl::Next => step(&instruction, &mut known, runtime_svma),
                 FlowControl::ConditionalBranch => {
                     let target = instruction.near_branch_target();
-                    if target > instruction.ip() && target < svma.saturating_add(code.len() as u64) {
+                    if target > instruction.ip() && target < svma.saturating_add(code.len() as u64)
+                    {
                         paths.push((target, known.clone()));
                     }
                 }
-                FlowControl::Call | FlowControl::IndirectCall | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
+                FlowControl::Call
+                | FlowControl::IndirectCall
+                | FlowControl::UnconditionalBranch
+                | FlowControl::IndirectBranch => {
                     match known.get(&Register::RDI) {
                         Some(Value::Address(address)) => return Some(*address),
                         // `_key` lies behind `_is_initialized`.
@@ -66,14 +70,28 @@ fn step(instruction: &Instruction, known: &mut BTreeMap<Register, Value>, runtim
     let destination = instruction.op0_register();
     let value = match (instruction.mnemonic(), instruction.op1_kind()) {
         (Mnemonic::Lea, OpKind::Memory) => address_of(instruction, known).map(Value::Address),
-        (Mnemonic::Mov, OpKind::Memory) if destination.is_gpr32() => address_of(instruction, known).map(Value::WordAt),
-        (Mnemonic::Mov, OpKind::Memory) if destination.is_gpr64() && instruction.is_ip_rel_memory_operand() => Some(Value::Address(runtime_svma)),
-        (Mnemonic::Mov, OpKind::Register) => known.get(&instruction.op1_register().full_register()).copied(),
-        (Mnemonic::Mov, OpKind::Immediate32 | OpKind::Immediate64 | OpKind::Immediate32to64) => Some(Value::Address(instruction.immediate(1))),
-        (Mnemonic::Add, OpKind::Immediate8to64 | OpKind::Immediate32to64) => match known.get(&destination.full_register()) {
-            Some(Value::Address(address)) => Some(Value::Address(address.wrapping_add(instruction.immediate(1)))),
-            _ => None,
-        },
+        (Mnemonic::Mov, OpKind::Memory) if destination.is_gpr32() => {
+            address_of(instruction, known).map(Value::WordAt)
+        }
+        (Mnemonic::Mov, OpKind::Memory)
+            if destination.is_gpr64() && instruction.is_ip_rel_memory_operand() =>
+        {
+            Some(Value::Address(runtime_svma))
+        }
+        (Mnemonic::Mov, OpKind::Register) => {
+            known.get(&instruction.op1_register().full_register()).copied()
+        }
+        (Mnemonic::Mov, OpKind::Immediate32 | OpKind::Immediate64 | OpKind::Immediate32to64) => {
+            Some(Value::Address(instruction.immediate(1)))
+        }
+        (Mnemonic::Add, OpKind::Immediate8to64 | OpKind::Immediate32to64) => {
+            match known.get(&destination.full_register()) {
+                Some(Value::Address(address)) => {
+                    Some(Value::Address(address.wrapping_add(instruction.immediate(1))))
+                }
+                _ => None,
+            }
+        }
         _ => None,
     };
     match value {
@@ -91,7 +109,9 @@ fn address_of(instruction: &Instruction, known: &BTreeMap<Register, Value>) -> O
     }
     match (instruction.memory_base(), known.get(&instruction.memory_base())) {
         (Register::None, _) => Some(instruction.memory_displacement64()),
-        (_, Some(Value::Address(base))) => Some(base.wrapping_add(instruction.memory_displacement64())),
+        (_, Some(Value::Address(base))) => {
+            Some(base.wrapping_add(instruction.memory_displacement64()))
+        }
         _ => None,
     }
 }
@@ -101,7 +121,12 @@ pub fn jumps_out(code: &[u8], svma: u64) -> Vec<u64> {
     let inside = svma..svma.saturating_add(code.len() as u64);
     Decoder::with_ip(64, code, svma, DecoderOptions::NONE)
         .into_iter()
-        .filter(|instruction| matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch))
+        .filter(|instruction| {
+            matches!(
+                instruction.flow_control(),
+                FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
+            )
+        })
         .map(|instruction| instruction.near_branch_target())
         .filter(|target| !inside.contains(target))
         .collect()
@@ -117,8 +142,9 @@ mod tests {
     fn a_shared_build_passes_the_address() {
         // mov rax,[rip+..]; cmp qword [rax+0x248],0; je +15; lea rdi,[rax+0x250]; jmp plt
         let code = [
-            0x48, 0x8b, 0x05, 0x09, 0xd8, 0x1a, 0x00, 0x48, 0x83, 0xb8, 0x48, 0x02, 0, 0, 0, 0x74, 0x0f, 0x48, 0x8d, 0xb8, 0x50, 0x02, 0, 0, 0xe9, 0, 0, 0, 0,
-            0x0f, 0x1f, 0x00, 0x31, 0xc0, 0xc3,
+            0x48, 0x8b, 0x05, 0x09, 0xd8, 0x1a, 0x00, 0x48, 0x83, 0xb8, 0x48, 0x02, 0, 0, 0, 0x74,
+            0x0f, 0x48, 0x8d, 0xb8, 0x50, 0x02, 0, 0, 0xe9, 0, 0, 0, 0, 0x0f, 0x1f, 0x00, 0x31,
+            0xc0, 0xc3,
         ];
         assert_eq!(key_svma(&code, 0x29_6520, RUNTIME), Some(RUNTIME + 0x250));
         for length in 0..code.len() {
@@ -129,14 +155,20 @@ mod tests {
     #[test]
     fn a_call_of_is_created_comes_first_in_3_12() {
         // mov rax,[rip+..]; push rbx; lea rbx,[rax+0x608]; mov rdi,rbx; call
-        let code = [0x48, 0x8b, 0x05, 0xc9, 0xc0, 0x26, 0, 0x53, 0x48, 0x8d, 0x98, 0x08, 0x06, 0, 0, 0x48, 0x89, 0xdf, 0xe8, 0, 0, 0, 0];
+        let code = [
+            0x48, 0x8b, 0x05, 0xc9, 0xc0, 0x26, 0, 0x53, 0x48, 0x8d, 0x98, 0x08, 0x06, 0, 0, 0x48,
+            0x89, 0xdf, 0xe8, 0, 0, 0, 0,
+        ];
         assert_eq!(key_svma(&code, 0x2d_7c30, RUNTIME), Some(RUNTIME + 0x608));
     }
 
     #[test]
     fn an_lto_build_loads_the_key_itself() {
         // cmp qword [rip+..],0; je far; mov edi,[rip+0x563d50]; jmp plt
-        let code = [0x48, 0x83, 0x3d, 0x50, 0x3d, 0x56, 0, 0, 0x0f, 0x84, 0x1f, 0xc8, 0xf2, 0xff, 0x8b, 0x3d, 0x50, 0x3d, 0x56, 0, 0xe9, 0, 0, 0, 0];
+        let code = [
+            0x48, 0x83, 0x3d, 0x50, 0x3d, 0x56, 0, 0, 0x0f, 0x84, 0x1f, 0xc8, 0xf2, 0xff, 0x8b,
+            0x3d, 0x50, 0x3d, 0x56, 0, 0xe9, 0, 0, 0, 0,
+        ];
         assert_eq!(key_svma(&code, 0x4f_7c30, 0xa5_b740), Some(0xa5_b994 - 4));
     }
 

@@ -26,7 +26,11 @@ pub fn line_at(table: &[u8], first_line: u32, offset: u64) -> Option<u32> {
         };
         line = line.checked_add(delta)?;
         if (start..end).contains(&offset) {
-            return if kind == 15 { None } else { u32::try_from(line).ok().filter(|line| *line > 0) };
+            return if kind == 15 {
+                None
+            } else {
+                u32::try_from(line).ok().filter(|line| *line > 0)
+            };
         }
         start = end;
         // No other byte of an entry has bit 7 set: the next one that has begins the next entry.
@@ -91,7 +95,8 @@ mod tests {
                 }
             }
         }
-        let endless: Vec<u8> = std::iter::once(0xf0).chain(std::iter::repeat_n(0x7f, 100)).collect();
+        let endless: Vec<u8> =
+            std::iter::once(0xf0).chain(std::iter::repeat_n(0x7f, 100)).collect();
         assert_eq!(line_at(&endless, 1, 0), None);
         assert_eq!(line_at(&[0x00, 0x01], 1, 0), None);
         assert_eq!(line_at(&[], 1, 0), None);

@@ -112,8 +112,16 @@ fn find(file: &MappedFile) -> Vec<Option<Symbol>> {
     }
 }
 
-fn describe(target: &Target, file: &MappedFile, bias: u64, runtime: Symbol, symbols: &[Option<Symbol>], warnings: &mut Vec<Warning>) -> PythonRuntime {
-    let avma = |index: usize| symbols[index].map_or(0, |symbol: Symbol| symbol.svma.wrapping_add(bias));
+fn describe(
+    target: &Target,
+    file: &MappedFile,
+    bias: u64,
+    runtime: Symbol,
+    symbols: &[Option<Symbol>],
+    warnings: &mut Vec<Warning>,
+) -> PythonRuntime {
+    let avma =
+        |index: usize| symbols[index].map_or(0, |symbol: Symbol| symbol.svma.wrapping_add(bias));
     let version = version_of(file, symbols[1]);
     let mut found = PythonRuntime {
         version,
@@ -125,7 +133,9 @@ fn describe(target: &Target, file: &MappedFile, bias: u64, runtime: Symbol, symb
     let unknown = |reason: String| {
         Warning::new(
             "python-unknown",
-            format!("The target runs CPython {version}, {reason}; it is traced natively, without Python frames."),
+            format!(
+                "The target runs CPython {version}, {reason}; it is traced natively, without Python frames."
+            ),
             "CPython 3.11 and 3.12 are walked by this version of outlive.",
         )
     };
@@ -151,7 +161,9 @@ fn describe(target: &Target, file: &MappedFile, bias: u64, runtime: Symbol, symb
 
 /// `Py_Version` is `0xMMmmppLS` since 3.11; older ones are told by the file's name.
 fn version_of(file: &MappedFile, symbol: Option<Symbol>) -> Version {
-    let word = symbol.and_then(|symbol| file.elf.bytes_at_svma(symbol.svma, 4)).and_then(|bytes| u32_in(&bytes, 0));
+    let word = symbol
+        .and_then(|symbol| file.elf.bytes_at_svma(symbol.svma, 4))
+        .and_then(|bytes| u32_in(&bytes, 0));
     if let Some(word) = word.filter(|word| *word != 0) {
         let [major, minor, micro, _] = word.to_be_bytes();
         return Version { major, minor, micro };
@@ -170,16 +182,41 @@ fn version_in_name(name: &str) -> Option<Version> {
 /// # Sources
 /// CPython's Include/cpython/pystate.h and Include/internal/pycore_frame.h of the version.
 fn layout_of(version: Version) -> Option<PythonLayout> {
-    let common = PythonLayout { kind: PYTHON_TSS_CFRAME, tstate_cframe: 56, frame_instr: 56, ..PythonLayout::default() };
+    let common = PythonLayout {
+        kind: PYTHON_TSS_CFRAME,
+        tstate_cframe: 56,
+        frame_instr: 56,
+        ..PythonLayout::default()
+    };
     match (version.major, version.minor) {
-        (3, 11) => Some(PythonLayout { cframe_frame: 8, frame_code: 32, frame_previous: 48, frame_entry: 68, frame_entry_value: 1, ..common }),
-        (3, 12) => Some(PythonLayout { cframe_frame: 0, frame_code: 0, frame_previous: 8, frame_entry: 70, frame_entry_value: 3, ..common }),
+        (3, 11) => Some(PythonLayout {
+            cframe_frame: 8,
+            frame_code: 32,
+            frame_previous: 48,
+            frame_entry: 68,
+            frame_entry_value: 1,
+            ..common
+        }),
+        (3, 12) => Some(PythonLayout {
+            cframe_frame: 0,
+            frame_code: 0,
+            frame_previous: 8,
+            frame_entry: 70,
+            frame_entry_value: 3,
+            ..common
+        }),
         _ => None,
     }
 }
 
 /// Address, in the target, of the key of the thread state: `{int is_initialized; int key}`.
-fn key_address(target: &Target, file: &MappedFile, bias: u64, runtime: Symbol, function: Option<Symbol>) -> Option<u64> {
+fn key_address(
+    target: &Target,
+    file: &MappedFile,
+    bias: u64,
+    runtime: Symbol,
+    function: Option<Symbol>,
+) -> Option<u64> {
     let function = function?;
     let length = if function.length_bytes == 0 { 128 } else { function.length_bytes.min(256) };
     let code = file.elf.bytes_at_svma(function.svma, length)?;
@@ -198,20 +235,30 @@ fn key_address(target: &Target, file: &MappedFile, bias: u64, runtime: Symbol, f
 
 /// The interpreter loop's native code. Where the cold part has no name (stripped files), it is the
 /// function that the loop jumps into from many places.
-fn eval_ranges(file: &MappedFile, bias: u64, eval: Option<Symbol>, cold: Option<Symbol>) -> Vec<(u64, u64)> {
+fn eval_ranges(
+    file: &MappedFile,
+    bias: u64,
+    eval: Option<Symbol>,
+    cold: Option<Symbol>,
+) -> Vec<(u64, u64)> {
     let Some(eval) = eval.filter(|eval| eval.length_bytes > 0) else { return Vec::new() };
     let mut ranges = vec![(eval.svma, eval.svma.saturating_add(eval.length_bytes))];
     let jumps = || {
-        let code = file.elf.bytes_at_svma(eval.svma, eval.length_bytes.min(4 << 20)).unwrap_or_default();
+        let code =
+            file.elf.bytes_at_svma(eval.svma, eval.length_bytes.min(4 << 20)).unwrap_or_default();
         decode::jumps_out(&code, eval.svma)
     };
     // A named cold part may have grown no symbol size; its unwind table has one.
     match cold {
-        Some(cold) if cold.length_bytes > 0 => ranges.push((cold.svma, cold.svma.saturating_add(cold.length_bytes))),
+        Some(cold) if cold.length_bytes > 0 => {
+            ranges.push((cold.svma, cold.svma.saturating_add(cold.length_bytes)))
+        }
         _ => {
             let holding = crate::target::code_range::functions_holding(&file.elf, &jumps());
             // Tail calls reach other functions once or twice each, at their first instruction.
-            ranges.extend(holding.into_iter().filter(|(_, count)| *count >= 8).map(|(range, _)| range));
+            ranges.extend(
+                holding.into_iter().filter(|(_, count)| *count >= 8).map(|(range, _)| range),
+            );
         }
     }
     ranges.sort_unstable();

@@ -3,9 +3,12 @@
 
 use super::*;
 use crate::runtime::memory::u64_in;
+use crate::stack::{Domain, FrameKind, RawStack, StackId, WalkEnd};
+use crate::symbol::Resolver;
 use crate::target::discover;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use tracer_common::record::PythonFrame;
 
 const PROGRAM: &str = "\
 import sys, threading
@@ -29,8 +32,16 @@ impl Drop for Running {
 /// Interpreters that can be found here.
 fn interpreters() -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/usr/bin/python3")];
-    let root = Command::new("pyenv").arg("root").output().ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    for version in std::fs::read_dir(PathBuf::from(root.unwrap_or_default()).join("versions")).into_iter().flatten().flatten() {
+    let root = Command::new("pyenv")
+        .arg("root")
+        .output()
+        .ok()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    for version in std::fs::read_dir(PathBuf::from(root.unwrap_or_default()).join("versions"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         found.push(version.path().join("bin/python3"));
     }
     found.retain(|path| path.exists());
@@ -39,7 +50,15 @@ fn interpreters() -> Vec<PathBuf> {
 
 /// A program that waits in `inner`, and the address of its main thread's control block.
 fn waiting(interpreter: &PathBuf) -> Option<(Running, u64)> {
-    let mut child = Running(Command::new(interpreter).args(["-c", PROGRAM]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?);
+    let mut child = Running(
+        Command::new(interpreter)
+            .args(["-c", PROGRAM])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?,
+    );
     let mut line = String::new();
     BufReader::new(child.0.stdout.take()?).read_line(&mut line).ok()?;
     let block = line.split_whitespace().nth(1)?.parse().ok()?;
@@ -51,13 +70,18 @@ fn walk(tgid: u32, layout: &PythonLayout, thread_block: u64) -> Option<Vec<(u64,
     let word = |avma: u64| u64_in(&read_vec(tgid, avma, 8)?, 0);
     let key = u32_in(&read_vec(tgid, layout.tss_avma, 8)?, 4)?;
     let state = word(thread_block + 0x310 + 16 * u64::from(key) + 8)?;
-    let mut frame = word(word(state + u64::from(layout.tstate_cframe))? + u64::from(layout.cframe_frame))?;
+    let mut frame =
+        word(word(state + u64::from(layout.tstate_cframe))? + u64::from(layout.cframe_frame))?;
     let mut frames = Vec::new();
     while frame != 0 && frames.len() < 100 {
         let code = word(frame + u64::from(layout.frame_code))?;
         let instruction = word(frame + u64::from(layout.frame_instr))?;
         let mark = read_vec(tgid, frame + u64::from(layout.frame_entry), 1)?[0];
-        frames.push((code, instruction.wrapping_sub(code) as i32, u32::from(mark) == layout.frame_entry_value));
+        frames.push((
+            code,
+            instruction.wrapping_sub(code) as i32,
+            u32::from(mark) == layout.frame_entry_value,
+        ));
         frame = word(frame + u64::from(layout.frame_previous))?;
     }
     Some(frames)
@@ -71,7 +95,8 @@ fn a_waiting_program_is_found_in_the_function_and_line_where_it_waits() {
         let (target, _) = discover(child.0.id()).unwrap();
         let (runtime, warnings) = detect(&target);
         let Some(runtime) = runtime else { continue };
-        let known = (runtime.version.major, runtime.version.minor) == (3, 11) || (runtime.version.major, runtime.version.minor) == (3, 12);
+        let known = (runtime.version.major, runtime.version.minor) == (3, 11)
+            || (runtime.version.major, runtime.version.minor) == (3, 12);
         assert_eq!(runtime.is_walked(), known, "{interpreter:?}: {warnings:?}");
         if !known {
             assert_eq!(warnings[0].code, "python-unknown");
@@ -80,26 +105,71 @@ fn a_waiting_program_is_found_in_the_function_and_line_where_it_waits() {
         }
         assert!(warnings.is_empty(), "{warnings:?}");
         assert!(!runtime.eval_ranges.is_empty());
-        assert!(runtime.eval_ranges.iter().all(|(start, _)| target.mapping_at(*start).is_some_and(|mapping| mapping.executable)));
+        assert!(
+            runtime.eval_ranges.iter().all(|(start, _)| target
+                .mapping_at(*start)
+                .is_some_and(|mapping| mapping.executable))
+        );
         let mut reader = CodeReader::new(target.tgid, &runtime);
-        let stack: Vec<(String, Option<u32>, bool)> = walk(target.tgid, &runtime.layout, thread_block)
-            .unwrap()
-            .into_iter()
-            .filter(|(_, _, is_entry)| !(*is_entry && runtime.has_entry_shims()))
-            .map(|(code, offset, is_entry)| {
-                let object = reader.read(code).unwrap();
-                assert_eq!(reader.read(code).unwrap(), object);
-                (object.qualname.clone(), object.line(offset), is_entry)
-            })
-            .collect();
+        let stack: Vec<(String, Option<u32>, bool)> =
+            walk(target.tgid, &runtime.layout, thread_block)
+                .unwrap()
+                .into_iter()
+                .filter(|(_, _, is_entry)| !(*is_entry && runtime.has_entry_shims()))
+                .map(|(code, offset, is_entry)| {
+                    let object = reader.read(code).unwrap();
+                    assert_eq!(reader.read(code).unwrap(), object);
+                    (object.qualname.clone(), object.line(offset), is_entry)
+                })
+                .collect();
         // Reading a line may go through codecs' Python code: look at the outer end.
-        let tail: Vec<_> = stack.iter().rev().take(3).rev().map(|(name, line, _)| (name.as_str(), *line)).collect();
-        assert_eq!(tail, [("Größe.inner", Some(7)), ("outer", Some(3)), ("<module>", Some(8))], "{interpreter:?}");
+        let tail: Vec<_> = stack
+            .iter()
+            .rev()
+            .take(3)
+            .rev()
+            .map(|(name, line, _)| (name.as_str(), *line))
+            .collect();
+        assert_eq!(
+            tail,
+            [("Größe.inner", Some(7)), ("outer", Some(3)), ("<module>", Some(8))],
+            "{interpreter:?}"
+        );
+        named_after_the_end(child, &target, &runtime, thread_block);
         walked += 1;
     }
     if walked == 0 {
         eprintln!("skipped: no CPython 3.11 or 3.12 here");
     }
+}
+
+/// What the resolver saw while the target lived is named when it has ended, in the place of the
+/// interpreter loop.
+fn named_after_the_end(child: Running, target: &Target, runtime: &PythonRuntime, block: u64) {
+    let frames = walk(target.tgid, &runtime.layout, block).unwrap();
+    let raw = RawStack {
+        id: StackId(9),
+        domain: Domain::Malloc,
+        native: vec![runtime.eval_ranges.last().unwrap().0 + 64],
+        native_end: WalkEnd::NoFramePointer,
+        python: frames
+            .into_iter()
+            .map(|(code_avma, instr_offset, is_entry)| PythonFrame {
+                code_avma,
+                instr_offset,
+                is_entry: u32::from(is_entry),
+            })
+            .collect(),
+        python_end: WalkEnd::Bottom,
+    };
+    let mut resolver = Resolver::new(target.tgid, target, Some(runtime.clone()));
+    resolver.observe(&raw);
+    drop(child);
+    let stack = resolver.resolve(&raw);
+    let names: Vec<&str> = stack.frames.iter().map(|frame| frame.function.as_str()).collect();
+    assert!(names.ends_with(&["Größe.inner", "outer", "<module>"]), "{names:?}");
+    assert!(stack.frames.iter().all(|frame| frame.kind == FrameKind::Python));
+    assert_eq!(stack.truncated, None);
 }
 
 #[test]
@@ -112,7 +182,16 @@ fn a_program_without_python_has_none() {
 
 #[test]
 fn the_version_in_a_file_name_is_understood() {
-    for (name, expected) in [("libpython3.9.so.1.0", Some((3, 9))), ("python3.10", Some((3, 10))), ("python", None), ("libc.so.6", None)] {
-        assert_eq!(version_in_name(name).map(|version| (version.major, version.minor)), expected, "{name}");
+    for (name, expected) in [
+        ("libpython3.9.so.1.0", Some((3, 9))),
+        ("python3.10", Some((3, 10))),
+        ("python", None),
+        ("libc.so.6", None),
+    ] {
+        assert_eq!(
+            version_in_name(name).map(|version| (version.major, version.minor)),
+            expected,
+            "{name}"
+        );
     }
 }
