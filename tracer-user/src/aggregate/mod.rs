@@ -1,1 +1,175 @@
-//! (being written)
+//! The state of a session: what every tick so far adds up to. A state machine without clock and
+//! I/O; live sessions and replayed captures join here. Judges nothing and names nothing.
+
+mod history;
+mod series;
+#[cfg(test)]
+mod tests;
+
+pub use history::Totals;
+pub use series::{Cohort, Sample, Series};
+
+use crate::stack::StackId;
+use crate::tick::{Counters, MemorySplit, OverheadReading, Tick};
+use history::History;
+use std::collections::BTreeMap;
+
+/// Ticks of which samples are kept. When there are more, every second one is dropped and from
+/// then on only every second (fourth, eighth...) tick is kept, besides the latest: resolution
+/// halves, the span stays whole, spacing stays even. Larger costs memory in proportion.
+pub const MAX_TICKS: usize = 1024;
+
+/// Everything known about a session from its ticks.
+///
+/// Readings are cumulative and merged field by field with `max`, so that a tick applied twice, or
+/// after a later one, changes nothing. A tick that is not later than the latest adds no sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    stacks: BTreeMap<StackId, History>,
+    /// Retained ticks: ordinal and time. The last one is always the latest tick.
+    ticks: Vec<(u64, u64)>,
+    applied: u64,
+    stride: u64,
+    counters: Counters,
+    overhead: Option<OverheadReading>,
+    first_memory: Option<(u64, MemorySplit)>,
+    last_memory: Option<(u64, MemorySplit)>,
+}
+
+impl Default for Aggregate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Aggregate {
+    /// Of a session that has not ticked yet.
+    pub fn new() -> Self {
+        Self {
+            stacks: BTreeMap::new(),
+            ticks: Vec::new(),
+            applied: 0,
+            stride: 1,
+            counters: Counters::default(),
+            overhead: None,
+            first_memory: None,
+            last_memory: None,
+        }
+    }
+
+    /// Takes in a tick.
+    ///
+    /// # Cost
+    /// In proportion to the readings in the tick, but for the rare thinning.
+    pub fn apply(&mut self, tick: &Tick) {
+        let ordinal = self.advance(tick.at_ns);
+        // Changes behind this tick can still be told from the present one.
+        let settled = self.ticks.len().checked_sub(2).map(|index| self.ticks[index].0);
+        for reading in &tick.sites {
+            self.stacks.entry(reading.stack).or_default().apply(reading, ordinal, settled, tick.at_ns);
+        }
+        self.merge_counters(&tick.counters);
+        if let Some(overhead) = tick.overhead
+            && self.overhead.is_none_or(|known| overhead.hits >= known.hits)
+        {
+            self.overhead = Some(overhead);
+        }
+        if let Some(memory) = tick.memory {
+            if self.first_memory.is_none_or(|(at_ns, _)| tick.at_ns < at_ns) {
+                self.first_memory = Some((tick.at_ns, memory));
+            }
+            if self.last_memory.is_none_or(|(at_ns, _)| tick.at_ns >= at_ns) {
+                self.last_memory = Some((tick.at_ns, memory));
+            }
+        }
+    }
+
+    /// Counts a loss that happened in user space, outside any tick. Cumulative, as in ticks.
+    pub fn note_loss(&mut self, name: &str, count: u64) {
+        let known = self.counters.user.entry(name.to_owned()).or_default();
+        *known = (*known).max(count);
+    }
+
+    fn advance(&mut self, at_ns: u64) -> u64 {
+        match self.ticks.last().copied() {
+            Some((ordinal, latest_ns)) if at_ns <= latest_ns => return ordinal,
+            Some((ordinal, _)) if !ordinal.is_multiple_of(self.stride) => {
+                self.ticks.pop();
+            }
+            _ => {}
+        }
+        let ordinal = self.applied;
+        self.applied += 1;
+        if self.ticks.len() >= MAX_TICKS {
+            self.stride *= 2;
+            let stride = self.stride;
+            self.ticks.retain(|(ordinal, _)| ordinal.is_multiple_of(stride));
+            let kept: Vec<u64> = self.ticks.iter().map(|(ordinal, _)| *ordinal).collect();
+            for history in self.stacks.values_mut() {
+                history.thin(&kept);
+            }
+        }
+        self.ticks.push((ordinal, at_ns));
+        ordinal
+    }
+
+    fn merge_counters(&mut self, counters: &Counters) {
+        if counters.kernel.len() > self.counters.kernel.len() {
+            self.counters.kernel.resize(counters.kernel.len(), 0);
+        }
+        for (known, new) in self.counters.kernel.iter_mut().zip(&counters.kernel) {
+            *known = (*known).max(*new);
+        }
+        for (name, value) in &counters.user {
+            self.note_loss(name, *value);
+        }
+    }
+
+    /// Stacks seen so far, in the order of their identities.
+    pub fn stacks(&self) -> impl Iterator<Item = (StackId, Totals)> + '_ {
+        self.stacks.iter().map(|(id, history)| (*id, history.totals()))
+    }
+
+    /// What one stack adds up to; zeros for a stack that was never seen.
+    pub fn stack_totals(&self, stack: StackId) -> Totals {
+        self.stacks.get(&stack).map(History::totals).unwrap_or_default()
+    }
+
+    /// What all stacks add up to.
+    pub fn totals(&self) -> Totals {
+        self.stacks.values().fold(Totals::default(), |sum, history| sum + history.totals())
+    }
+
+    /// One stack over time, a sample for every retained tick.
+    pub fn series(&self, stack: StackId) -> Series {
+        self.stacks.get(&stack).map_or_else(
+            || History::default().series(&self.ticks),
+            |history| history.series(&self.ticks),
+        )
+    }
+
+    /// Counters, cumulative.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The latest measurement of what the probes cost.
+    pub fn overhead(&self) -> Option<OverheadReading> {
+        self.overhead
+    }
+
+    /// The target's memory at the earliest and the latest tick that could read it.
+    pub fn memory(&self) -> Option<(MemorySplit, MemorySplit)> {
+        Some((self.first_memory?.1, self.last_memory?.1))
+    }
+
+    /// Ticks taken in, without repetitions.
+    pub fn tick_count(&self) -> u64 {
+        self.applied
+    }
+
+    /// Time of the latest tick, nanoseconds since the session began.
+    pub fn latest_ns(&self) -> u64 {
+        self.ticks.last().map_or(0, |(_, at_ns)| *at_ns)
+    }
+}

@@ -1,1 +1,65 @@
-//! (being written)
+//! The recording of a session: what is kept of it in memory ([`Recording`]) and in a file
+//! ([`Writer`], [`read`]). A replayed capture yields the recording that the live session had.
+//! Renders nothing.
+
+mod crc;
+mod decode;
+mod encode;
+mod meta;
+mod reader;
+mod writer;
+#[cfg(test)]
+mod tests;
+
+pub use meta::{EndReason, Host, MappedFile, Meta, RecordedWarning, Settings, TargetMeta, TracerMemory, Window};
+pub use decode::DecodeError;
+pub use reader::{CaptureError, read, read_from};
+pub use writer::{DEFAULT_MAX_BYTES, Writer};
+
+use crate::aggregate::Aggregate;
+use crate::stack::{RawStack, Stack, StackId};
+use std::collections::BTreeMap;
+
+/// First bytes of a capture.
+const MAGIC: [u8; 8] = *b"OUTLIVE\0";
+/// Version of the format; a reader refuses later ones.
+const VERSION: u32 = 1;
+/// Longest record that is written or believed, in bytes. A tick of a full counter table
+/// (262,144 slots of 44 bytes) fits.
+const MAX_RECORD_BYTES: u32 = 32 * 1024 * 1024;
+
+/// Kinds of records. Never reused; unknown ones are skipped and counted.
+mod kind {
+    pub(super) const META: u32 = 1;
+    pub(super) const TICK: u32 = 2;
+    pub(super) const RAW_STACK: u32 = 3;
+    pub(super) const TEXT: u32 = 4;
+    pub(super) const STACK: u32 = 5;
+    pub(super) const WARNING: u32 = 6;
+    pub(super) const MAPPINGS: u32 = 7;
+    pub(super) const END: u32 = 8;
+}
+
+/// Everything that a report is made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recording {
+    /// Circumstances.
+    pub meta: Meta,
+    /// What the ticks add up to.
+    pub aggregate: Aggregate,
+    /// Stacks as the kernel side recorded them.
+    pub raw_stacks: BTreeMap<StackId, RawStack>,
+    /// Stacks as people read them.
+    pub stacks: BTreeMap<StackId, Stack>,
+    /// Warnings, in the order of their appearance.
+    pub warnings: Vec<RecordedWarning>,
+    /// Mapped files of the target, with build IDs, so that a capture can be resolved elsewhere.
+    pub mappings: Vec<MappedFile>,
+}
+
+impl Recording {
+    /// Of a session that begins.
+    pub fn new(meta: Meta) -> Self {
+        Self { meta, ..Self::default() }
+    }
+}

@@ -1,1 +1,47 @@
-//! (being written)
+//! The report: what a recording means, as a plain structure ([`Report`]) and its renderers. Reads
+//! no clock and no files; the only module that knows inferno.
+
+mod build;
+mod focus;
+mod folded;
+mod json;
+mod loss;
+mod model;
+mod outcome;
+mod svg;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use build::build;
+pub use folded::render as folded;
+pub use json::render as json;
+pub use model::*;
+pub use outcome::outcome;
+pub use svg::render as svg;
+pub use text::render as text;
+
+/// What a flamegraph's widths mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Bytes that were live at the end.
+    Live,
+    /// Bytes that growing stacks gained over the window.
+    Growth,
+    /// Bytes born in the window.
+    Allocated,
+}
+
+impl View {
+    /// All views.
+    pub const ALL: [View; 3] = [View::Live, View::Growth, View::Allocated];
+
+    /// Name on the command line: `live`, `growth`, `allocated`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            View::Live => "live",
+            View::Growth => "growth",
+            View::Allocated => "allocated",
+        }
+    }
+}

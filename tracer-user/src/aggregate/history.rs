@@ -1,0 +1,150 @@
+//! One stack: its cumulative counters by birth epoch, and its totals wherever they changed.
+//! Which ticks are kept is the aggregate's decision.
+
+use super::series::{Cohort, Sample, Series};
+use crate::tick::SiteReading;
+use std::collections::BTreeMap;
+use std::ops::Add;
+
+/// Cumulative counters, of a stack or of all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requested bytes born.
+    pub allocated_bytes: u64,
+    /// Blocks born.
+    pub allocated_blocks: u64,
+    /// Requested bytes of those freed.
+    pub freed_bytes: u64,
+    /// Those freed.
+    pub freed_blocks: u64,
+}
+
+impl Totals {
+    /// Requested bytes that are live.
+    pub fn live_bytes(&self) -> u64 {
+        self.allocated_bytes.saturating_sub(self.freed_bytes)
+    }
+
+    /// Blocks that are live.
+    pub fn live_blocks(&self) -> u64 {
+        self.allocated_blocks.saturating_sub(self.freed_blocks)
+    }
+}
+
+impl Add for Totals {
+    type Output = Totals;
+    fn add(self, other: Totals) -> Totals {
+        Totals {
+            allocated_bytes: self.allocated_bytes.saturating_add(other.allocated_bytes),
+            allocated_blocks: self.allocated_blocks.saturating_add(other.allocated_blocks),
+            freed_bytes: self.freed_bytes.saturating_add(other.freed_bytes),
+            freed_blocks: self.freed_blocks.saturating_add(other.freed_blocks),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Epoch {
+    totals: Totals,
+    born_ns: u64,
+    last_death_ns: u64,
+}
+
+/// Totals from a tick on, until the next change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    ordinal: u64,
+    totals: Totals,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct History {
+    epochs: BTreeMap<u32, Epoch>,
+    totals: Totals,
+    changes: Vec<Change>,
+}
+
+impl History {
+    /// Merges a reading made at the tick `ordinal`; changes later than `settled` (the retained
+    /// tick before it) are overwritten, since no sample will be asked for between the two.
+    pub(super) fn apply(&mut self, reading: &SiteReading, ordinal: u64, settled: Option<u64>, at_ns: u64) {
+        let epoch = self.epochs.entry(reading.epoch).or_insert(Epoch { born_ns: at_ns, ..Epoch::default() });
+        let known = epoch.totals;
+        epoch.totals = Totals {
+            allocated_bytes: known.allocated_bytes.max(reading.allocated_bytes),
+            allocated_blocks: known.allocated_blocks.max(reading.allocated_blocks),
+            freed_bytes: known.freed_bytes.max(reading.freed_bytes),
+            freed_blocks: known.freed_blocks.max(reading.freed_blocks),
+        };
+        epoch.born_ns = epoch.born_ns.min(at_ns);
+        if epoch.totals.freed_blocks > known.freed_blocks {
+            epoch.last_death_ns = epoch.last_death_ns.max(at_ns);
+        }
+        if epoch.totals == known {
+            return;
+        }
+        let totals = epoch.totals;
+        self.totals = Totals {
+            allocated_bytes: exchange(self.totals.allocated_bytes, known.allocated_bytes, totals.allocated_bytes),
+            allocated_blocks: exchange(self.totals.allocated_blocks, known.allocated_blocks, totals.allocated_blocks),
+            freed_bytes: exchange(self.totals.freed_bytes, known.freed_bytes, totals.freed_bytes),
+            freed_blocks: exchange(self.totals.freed_blocks, known.freed_blocks, totals.freed_blocks),
+        };
+        while self.changes.last().is_some_and(|last| settled.is_none_or(|settled| last.ordinal > settled)) {
+            self.changes.pop();
+        }
+        self.changes.push(Change { ordinal, totals: self.totals });
+    }
+
+    /// Forgets what can only be seen at ticks that are not in `kept` (sorted ordinals).
+    pub(super) fn thin(&mut self, kept: &[u64]) {
+        let mut thinned: Vec<Change> = Vec::with_capacity(self.changes.len().min(kept.len() + 1));
+        for change in &self.changes {
+            let visible_from = kept.partition_point(|ordinal| *ordinal < change.ordinal);
+            let hides_last = thinned
+                .last()
+                .is_some_and(|last| kept.partition_point(|ordinal| *ordinal < last.ordinal) == visible_from);
+            if hides_last {
+                thinned.pop();
+            }
+            thinned.push(*change);
+        }
+        self.changes = thinned;
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(super) fn series(&self, ticks: &[(u64, u64)]) -> Series {
+        let mut changes = self.changes.iter().peekable();
+        let mut now = Totals::default();
+        let mut samples = Vec::with_capacity(ticks.len());
+        for (ordinal, at_ns) in ticks {
+            while let Some(change) = changes.next_if(|change| change.ordinal <= *ordinal) {
+                now = change.totals;
+            }
+            samples.push(Sample {
+                at_ns: *at_ns,
+                live_bytes: now.live_bytes(),
+                live_blocks: now.live_blocks(),
+                allocated_bytes: now.allocated_bytes,
+            });
+        }
+        let cohorts = self.epochs.iter().map(|(number, epoch)| {
+            let cohort = Cohort {
+                born_ns: epoch.born_ns,
+                last_death_ns: epoch.last_death_ns,
+                allocated_bytes: epoch.totals.allocated_bytes,
+                live_bytes: epoch.totals.live_bytes(),
+            };
+            (*number, cohort)
+        });
+        Series { samples, cohorts: cohorts.collect() }
+    }
+}
+
+/// `sum` with `old` taken out and `new` put in. Saturates, since captures may hold anything.
+fn exchange(sum: u64, old: u64, new: u64) -> u64 {
+    sum.saturating_sub(old).saturating_add(new)
+}

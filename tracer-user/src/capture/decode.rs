@@ -1,0 +1,171 @@
+//! Bytes into records. The bytes may be anything: each length is compared with what is there
+//! before anything is taken or allocated.
+
+use super::encode::NO_TEXT;
+use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
+use crate::tick::{Counters, MemorySplit, OverheadReading, SiteReading, Tick};
+use bytes::Buf;
+use tracer_common::record::{PythonFrame, domain};
+
+/// What is wrong with a record's content.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It ends before its content does.
+    #[error("a record ends before its content does")]
+    Short(#[from] bytes::TryGetError),
+    /// It goes on after its content.
+    #[error("a record has {0} bytes too many")]
+    Long(usize),
+    /// A list is longer than its record.
+    #[error("a list of {0} entries does not fit into its record")]
+    List(u32),
+    /// A number that stands for nothing.
+    #[error("{0} is no {1}")]
+    Number(u32, &'static str),
+    /// Text that is none.
+    #[error("a text is not UTF-8")]
+    Text,
+    /// JSON that does not parse.
+    #[error("its description does not parse ({0})")]
+    Json(String),
+}
+
+type Result<T> = std::result::Result<T, DecodeError>;
+
+/// Reads the length of a list whose entries take at least `entry_bytes` each.
+fn length(buffer: &mut &[u8], entry_bytes: usize) -> Result<usize> {
+    let count = buffer.try_get_u32_le()?;
+    if count as usize > buffer.remaining() / entry_bytes {
+        return Err(DecodeError::List(count));
+    }
+    Ok(count as usize)
+}
+
+fn finished<T>(value: T, buffer: &[u8]) -> Result<T> {
+    if buffer.is_empty() { Ok(value) } else { Err(DecodeError::Long(buffer.len())) }
+}
+
+fn flag(buffer: &mut &[u8]) -> Result<bool> {
+    match buffer.try_get_u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(DecodeError::Number(other.into(), "flag")),
+    }
+}
+
+fn domain_of(number: u32) -> Result<Domain> {
+    match number {
+        domain::MALLOC => Ok(Domain::Malloc),
+        domain::MMAP => Ok(Domain::Mmap),
+        other => Err(DecodeError::Number(other, "domain")),
+    }
+}
+
+pub(super) fn tick(mut buffer: &[u8]) -> Result<Tick> {
+    let buffer = &mut buffer;
+    let at_ns = buffer.try_get_u64_le()?;
+    let sites = (0..length(buffer, 44)?).map(|_| site(buffer)).collect::<Result<_>>()?;
+    let kernel =
+        (0..length(buffer, 8)?).map(|_| Ok(buffer.try_get_u64_le()?)).collect::<Result<_>>()?;
+    let mut counters = Counters { kernel, ..Counters::default() };
+    for _ in 0..length(buffer, 12)? {
+        let bytes = length(buffer, 1)?;
+        let name = text(&buffer[..bytes])?;
+        buffer.advance(bytes);
+        counters.user.insert(name, buffer.try_get_u64_le()?);
+    }
+    let memory = if flag(buffer)? { Some(memory(buffer)?) } else { None };
+    let overhead = if flag(buffer)? { Some(overhead(buffer)?) } else { None };
+    finished(Tick { at_ns, sites, counters, memory, overhead }, buffer)
+}
+
+fn site(buffer: &mut &[u8]) -> Result<SiteReading> {
+    Ok(SiteReading {
+        stack: StackId(buffer.try_get_u64_le()?),
+        epoch: buffer.try_get_u32_le()?,
+        allocated_bytes: buffer.try_get_u64_le()?,
+        allocated_blocks: buffer.try_get_u64_le()?,
+        freed_bytes: buffer.try_get_u64_le()?,
+        freed_blocks: buffer.try_get_u64_le()?,
+    })
+}
+
+fn memory(buffer: &mut &[u8]) -> Result<MemorySplit> {
+    Ok(MemorySplit {
+        resident_bytes: buffer.try_get_u64_le()?,
+        anonymous_bytes: buffer.try_get_u64_le()?,
+        file_bytes: buffer.try_get_u64_le()?,
+        shared_bytes: buffer.try_get_u64_le()?,
+    })
+}
+
+fn overhead(buffer: &mut &[u8]) -> Result<OverheadReading> {
+    Ok(OverheadReading {
+        hits: buffer.try_get_u64_le()?,
+        program_ns_per_hit: buffer.try_get_f64_le()?,
+        trap_ns_per_hit: buffer.try_get_f64_le()?,
+    })
+}
+
+pub(super) fn raw_stack(mut buffer: &[u8]) -> Result<RawStack> {
+    let buffer = &mut buffer;
+    let id = StackId(buffer.try_get_u64_le()?);
+    let domain = domain_of(buffer.try_get_u32_le()?)?;
+    let native_end = WalkEnd::from_number(buffer.try_get_u32_le()?);
+    let python_end = WalkEnd::from_number(buffer.try_get_u32_le()?);
+    let native =
+        (0..length(buffer, 8)?).map(|_| Ok(buffer.try_get_u64_le()?)).collect::<Result<_>>()?;
+    let python = (0..length(buffer, 16)?)
+        .map(|_| {
+            Ok(PythonFrame {
+                code_avma: buffer.try_get_u64_le()?,
+                instr_offset: buffer.try_get_i32_le()?,
+                is_entry: buffer.try_get_u32_le()?,
+            })
+        })
+        .collect::<Result<_>>()?;
+    finished(RawStack { id, domain, native, native_end, python, python_end }, buffer)
+}
+
+/// `texts` are those recorded so far, by number.
+pub(super) fn stack(mut buffer: &[u8], texts: &[String]) -> Result<Stack> {
+    let buffer = &mut buffer;
+    let id = StackId(buffer.try_get_u64_le()?);
+    let domain = domain_of(buffer.try_get_u32_le()?)?;
+    let is_truncated = flag(buffer)?;
+    let end = WalkEnd::from_number(buffer.try_get_u32_le()?);
+    let frames = (0..length(buffer, 30)?).map(|_| frame(buffer, texts)).collect::<Result<_>>()?;
+    finished(Stack { id, domain, frames, truncated: is_truncated.then_some(end) }, buffer)
+}
+
+fn frame(buffer: &mut &[u8], texts: &[String]) -> Result<Frame> {
+    let kind = match buffer.try_get_u8()? {
+        0 => FrameKind::Native,
+        1 => FrameKind::Python,
+        2 => FrameKind::Js,
+        3 => FrameKind::Kernel,
+        other => return Err(DecodeError::Number(other.into(), "kind of frame")),
+    };
+    let mut optional = || match buffer.try_get_u32_le()? {
+        NO_TEXT => Ok(None),
+        number => match texts.get(number as usize) {
+            Some(text) => Ok(Some(text.clone())),
+            None => Err(DecodeError::Number(number, "text")),
+        },
+    };
+    let function = optional()?.ok_or(DecodeError::Number(NO_TEXT, "text"))?;
+    let (file, module, build_id) = (optional()?, optional()?, optional()?);
+    let present = buffer.try_get_u8()?;
+    let (line, offset) = (buffer.try_get_u32_le()?, buffer.try_get_u64_le()?);
+    let line = (present & 1 != 0).then_some(line);
+    let offset = (present & 2 != 0).then_some(offset);
+    Ok(Frame { kind, function, file, line, module, build_id, offset })
+}
+
+pub(super) fn text(bytes: &[u8]) -> Result<String> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Text)
+}
+
+pub(super) fn json<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::Json(error.to_string()))
+}

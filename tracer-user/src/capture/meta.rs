@@ -1,0 +1,147 @@
+//! The circumstances of a recording, as captures keep them. JSON within the capture: fields may be
+//! added, and absent ones take their default.
+
+use crate::warning::Warning;
+use serde::{Deserialize, Serialize};
+
+/// Circumstances of a session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// Version of outlive that recorded.
+    pub outlive_version: String,
+    /// The process that was watched.
+    pub target: TargetMeta,
+    /// Where it ran.
+    pub host: Host,
+    /// When.
+    pub window: Window,
+    /// How.
+    pub settings: Settings,
+    /// Why it ended.
+    pub end: EndReason,
+    /// What outlive itself took, where it was measured.
+    pub tracer: Option<TracerMemory>,
+}
+
+/// The process that was watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TargetMeta {
+    /// Thread-group ID, as outlive saw it.
+    pub pid: u32,
+    /// Executable, as the target sees it.
+    pub exe: String,
+    /// Arguments, joined by spaces.
+    pub cmdline: String,
+    /// `native`, `python`, `node`...
+    pub runtime: String,
+    /// Its version, where known.
+    pub runtime_version: Option<String>,
+    /// Identity of the container, where there is one.
+    pub container: Option<String>,
+}
+
+/// Where the target ran.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Host {
+    /// `uname -r`.
+    pub kernel_release: String,
+    /// `uname -m`.
+    pub machine: String,
+}
+
+/// When the target was watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Window {
+    /// Begin, nanoseconds since 1970 (UTC).
+    pub start_unix_ns: u64,
+    /// Length, nanoseconds.
+    pub duration_ns: u64,
+    /// Time between ticks as asked for, nanoseconds.
+    pub interval_ns: u64,
+}
+
+/// How the target was watched.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Blocks smaller than this were not followed; bytes.
+    pub min_size_bytes: u64,
+    /// What was probed, one line each.
+    pub probes: Vec<String>,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndReason {
+    /// The time asked for was over.
+    Duration,
+    /// Ctrl-C or a termination signal.
+    Interrupted,
+    /// The target ended.
+    TargetExited,
+    /// Not known, or a reason of a newer outlive.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl EndReason {
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EndReason::Duration => "duration",
+            EndReason::Interrupted => "interrupted",
+            EndReason::TargetExited => "target-exited",
+            EndReason::Unknown => "unknown",
+        }
+    }
+}
+
+/// What outlive itself took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TracerMemory {
+    /// Resident memory of the outlive process, at its highest; bytes.
+    pub resident_bytes: u64,
+    /// Kernel memory of its maps, at its highest; bytes.
+    pub kernel_map_bytes: u64,
+}
+
+/// A warning in a recording; its code may be of another version of outlive.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RecordedWarning {
+    /// As in [`Warning::code`].
+    pub code: String,
+    /// As in [`Warning::message`].
+    pub message: String,
+    /// As in [`Warning::advice`].
+    pub advice: String,
+}
+
+impl From<&Warning> for RecordedWarning {
+    fn from(warning: &Warning) -> Self {
+        Self { code: warning.code.into(), message: warning.message.clone(), advice: warning.advice.clone() }
+    }
+}
+
+/// A file mapped by the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MappedFile {
+    /// First address in the target.
+    pub start_avma: u64,
+    /// First address behind it.
+    pub end_avma: u64,
+    /// Offset of `start_avma` in the file, bytes.
+    pub file_offset: u64,
+    /// Path, as the target sees it.
+    pub path: String,
+    /// Build ID, lower-case hex, where it has one.
+    pub build_id: Option<String>,
+}

@@ -1,0 +1,170 @@
+//! Captures there and back, cut short, damaged, foreign.
+
+use super::*;
+use crate::stack::{Domain, Frame, FrameKind, WalkEnd};
+use crate::tick::{MemorySplit, OverheadReading, SiteReading, Tick};
+use std::path::Path;
+use tracer_common::record::PythonFrame;
+
+fn tick(second: u64) -> Tick {
+    let site = SiteReading {
+        stack: StackId(77),
+        epoch: 1,
+        allocated_bytes: second * 1000,
+        allocated_blocks: second,
+        freed_bytes: 0,
+        freed_blocks: 0,
+    };
+    let mut tick = Tick { at_ns: second * 1_000_000_000, sites: vec![site], ..Tick::default() };
+    tick.counters.kernel[0] = second;
+    tick.counters.user.insert("unknown_records".into(), 0);
+    tick.memory = Some(MemorySplit { resident_bytes: 1 << 20, ..MemorySplit::default() });
+    tick.overhead = Some(OverheadReading { hits: second, program_ns_per_hit: 1.5, trap_ns_per_hit: 0.5 });
+    tick
+}
+
+/// The same session, live and written to `path`.
+fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
+    let mut writer = Writer::create(path, max_bytes).expect("create");
+    let mut live = Recording::default();
+    live.meta.target.exe = "/usr/bin/gateway".into();
+    let raw = RawStack {
+        id: StackId(77),
+        domain: Domain::Malloc,
+        native: vec![0x1000, 0x2000],
+        native_end: WalkEnd::Bottom,
+        python: vec![PythonFrame { code_avma: 9, instr_offset: -2, is_entry: 1 }],
+        python_end: WalkEnd::Unknown(99),
+    };
+    writer.stack(&raw).expect("raw stack");
+    live.raw_stacks.insert(raw.id, raw);
+    for second in 0..ticks {
+        writer.tick(&tick(second)).expect("tick");
+        live.aggregate.apply(&tick(second));
+    }
+    let frame = Frame {
+        kind: FrameKind::Python,
+        function: "Cache.put".into(),
+        file: Some("cache.py".into()),
+        line: Some(12),
+        module: None,
+        build_id: None,
+        offset: Some(4),
+    };
+    let stack = Stack { id: StackId(77), domain: Domain::Malloc, frames: vec![frame.clone(), frame], truncated: Some(WalkEnd::TooDeep) };
+    writer.resolved(&stack).expect("stack");
+    live.stacks.insert(stack.id, stack);
+    let warning = RecordedWarning { code: "python-unknown".into(), message: "What.".into(), advice: "Do.".into() };
+    writer.warning(&warning).expect("warning");
+    live.warnings.push(warning);
+    live.mappings = vec![MappedFile { path: "/usr/bin/gateway".into(), build_id: Some("ab".into()), ..MappedFile::default() }];
+    writer.mappings(&live.mappings).expect("mappings");
+    writer.meta(&live.meta).expect("meta");
+    if writer.refused_bytes() > 0 {
+        live.aggregate.note_loss("capture_bytes_refused", writer.refused_bytes());
+    }
+    writer.finish().expect("finish");
+    live
+}
+
+fn bytes_of_a_capture() -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("capture.outlive");
+    record(&path, DEFAULT_MAX_BYTES, 3);
+    std::fs::read(path).expect("bytes")
+}
+
+#[test]
+fn a_replayed_capture_is_the_live_recording() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("capture.outlive");
+    let live = record(&path, DEFAULT_MAX_BYTES, 40);
+    assert_eq!(read(&path).expect("read"), live);
+}
+
+#[test]
+fn every_truncation_is_an_error_that_says_so() {
+    let whole = bytes_of_a_capture();
+    for length in 0..whole.len() {
+        let error = read_from(&whole[..length]).expect_err("truncated");
+        match error {
+            CaptureError::Foreign => assert_eq!(length, 0),
+            CaptureError::Truncated { .. } => assert!(error.to_string().contains("truncated after")),
+            other => panic!("{length}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error() {
+    let whole = bytes_of_a_capture();
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(read_from(damaged.as_slice()).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn records_with_a_right_checksum_and_a_wrong_content_are_errors() {
+    let mut state = 1u64;
+    for kind in 1..=8u32 {
+        for length in 0..200u32 {
+            let payload: Vec<u8> = (0..length)
+                .map(|_| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    if state >> 62 == 0 { (state >> 33) as u8 } else { (state >> 60) as u8 & 1 }
+                })
+                .collect();
+            let mut file = [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat();
+            file.extend(kind.to_le_bytes());
+            file.extend(length.to_le_bytes());
+            file.extend(crc::checksum(kind, &payload).to_le_bytes());
+            file.extend(payload);
+            // Without an end it is never whole; what matters is that it returns.
+            assert!(read_from(file.as_slice()).is_err() || kind == 8);
+        }
+    }
+}
+
+#[test]
+fn a_length_that_lies_allocates_nothing() {
+    let mut file = [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat();
+    file.extend(2u32.to_le_bytes());
+    file.extend(u32::MAX.to_le_bytes());
+    file.extend([0; 4]);
+    assert!(matches!(read_from(file.as_slice()), Err(CaptureError::Damaged { ticks: 0, at_bytes: 12 })));
+}
+
+#[test]
+fn foreign_and_newer_files_are_named_as_such() {
+    assert!(matches!(read_from(b"\x7fELF and so on".as_slice()), Err(CaptureError::Foreign)));
+    let newer = [MAGIC.as_slice(), &9u32.to_le_bytes()].concat();
+    assert!(matches!(read_from(newer.as_slice()), Err(CaptureError::Newer(9))));
+    assert!(matches!(read(Path::new("/nonexistent/capture")), Err(CaptureError::Io(_))));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_counted_and_the_rest_is_readable() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("capture.outlive");
+    let live = record(&path, 4096, 200);
+    assert!(std::fs::metadata(&path).expect("size").len() < 4200);
+    let replayed = read(&path).expect("read");
+    assert!(replayed.aggregate.tick_count() < 200);
+    assert!(replayed.aggregate.counters().user["capture_bytes_refused"] > 0);
+    assert_eq!(replayed.aggregate.counters().user, live.aggregate.counters().user);
+    assert_eq!(replayed.stacks, live.stacks);
+}
+
+#[test]
+fn an_unfinished_writer_leaves_no_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("capture.outlive");
+    let writer = Writer::create(&path, DEFAULT_MAX_BYTES).expect("create");
+    let partial = folder.path().join("capture.outlive.partial");
+    assert_eq!(std::fs::metadata(&partial).expect("partial").permissions().mode() & 0o777, 0o600);
+    drop(writer);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
+}

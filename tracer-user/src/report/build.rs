@@ -1,0 +1,242 @@
+//! From a recording to a report: equal stacks merged, every site judged, the answer phrased.
+
+use super::focus::{application_frame, label};
+use super::loss::losses;
+use super::model::*;
+use crate::aggregate::{Series, Totals};
+use crate::capture::Recording;
+use crate::growth::{Interval, Limits, Verdict, judge};
+use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
+use crate::tick::MemorySplit;
+use crate::units;
+use std::collections::BTreeMap;
+use tracer_common::counter::Counter;
+use tracer_common::slot::UNATTRIBUTED_STACK;
+
+/// Builds the report of a recording.
+pub fn build(recording: &Recording, limits: &Limits) -> Report {
+    let aggregate = &recording.aggregate;
+    let (mut sites, series) = judged_sites(recording, limits);
+    let findings = findings(&sites, &series, limits);
+    sites.sort_by(|a, b| {
+        let growing = |site: &Site| site.verdict == Verdict::Growing.name();
+        growing(b).cmp(&growing(a)).then(b.live_bytes.cmp(&a.live_bytes)).then(a.id.cmp(&b.id))
+    });
+    let losses = losses(aggregate.counters());
+    let too_short = judge(&aggregate.series(StackId(0)), limits).verdict == Verdict::NotEnoughData;
+    let totals = aggregate.totals();
+    let mut report = Report {
+        schema_version: SCHEMA_VERSION,
+        outlive_version: recording.meta.outlive_version.clone(),
+        verdict: Summary { status: Status::Steady, sentence: String::new() },
+        target: recording.meta.target.clone(),
+        host: recording.meta.host.clone(),
+        window: recording.meta.window.clone(),
+        end: recording.meta.end,
+        settings: recording.meta.settings.clone(),
+        totals: TotalsReport {
+            live_bytes: totals.live_bytes(),
+            live_blocks: totals.live_blocks(),
+            allocated_bytes: totals.allocated_bytes,
+            allocated_blocks: totals.allocated_blocks,
+            freed_bytes: totals.freed_bytes,
+            freed_blocks: totals.freed_blocks,
+            freed_unknown_blocks: aggregate.counters().get(Counter::FreedUnknownBlocks),
+        },
+        findings,
+        sites,
+        losses: losses.all,
+        lossy: losses.lossy,
+        traffic: losses.traffic,
+        overhead: overhead(recording),
+        walks: walks(recording),
+        memory: aggregate.memory().map(|(first, last)| Memory { first: memory(first), last: memory(last) }),
+        tracer: recording.meta.tracer,
+        warnings: recording
+            .warnings
+            .iter()
+            .map(|w| WarningReport { code: w.code.clone(), message: w.message.clone(), advice: w.advice.clone() })
+            .collect(),
+    };
+    report.verdict = summary(&report, too_short);
+    report
+}
+
+/// What makes two stacks one site: all that people read, without offsets.
+type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
+
+fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<String, Series>) {
+    let mut groups: BTreeMap<SiteKey, (StackId, Totals, Series)> = BTreeMap::new();
+    for (id, totals) in recording.aggregate.stacks() {
+        let fallback;
+        let stack = match recording.stacks.get(&id) {
+            Some(stack) => stack,
+            None => {
+                fallback = unresolved(recording, id);
+                &fallback
+            }
+        };
+        let frames = stack.frames.iter().map(|frame| FrameReport { offset: None, ..frame_report(frame) }).collect();
+        let group = groups.entry((stack.domain, stack.truncated, frames)).or_insert((id, Totals::default(), Series::default()));
+        group.1 = group.1 + totals;
+        group.2.add(&recording.aggregate.series(id));
+    }
+    let mut all_series = BTreeMap::new();
+    let mut sites = Vec::with_capacity(groups.len());
+    for ((domain, truncated, mut frames), (id, totals, series)) in groups {
+        // The offsets of the first of the merged stacks.
+        if let Some(stack) = recording.stacks.get(&id) {
+            frames.iter_mut().zip(&stack.frames).for_each(|(merged, frame)| merged.offset = frame.offset);
+        }
+        let judgement = judge(&series, limits);
+        let id = format!("{:016x}", id.0);
+        sites.push(Site {
+            id: id.clone(),
+            domain: domain.name(),
+            verdict: judgement.verdict.name(),
+            live_bytes: totals.live_bytes(),
+            live_blocks: totals.live_blocks(),
+            allocated_bytes: totals.allocated_bytes,
+            allocated_blocks: totals.allocated_blocks,
+            freed_bytes: totals.freed_bytes,
+            freed_blocks: totals.freed_blocks,
+            growth_bytes_per_s: judgement.rate.map(rate),
+            reasons: judgement.reasons,
+            truncated: truncated.map(WalkEnd::name),
+            application_frame: application_frame(&frames, &recording.meta.target.exe),
+            frames,
+        });
+        if judgement.verdict == Verdict::Growing {
+            all_series.insert(id, series);
+        }
+    }
+    (sites, all_series)
+}
+
+/// A stack that was never resolved, or that stands for those that the kernel could not take.
+fn unresolved(recording: &Recording, id: StackId) -> Stack {
+    let named = |function: String, offset| Frame {
+        kind: FrameKind::Native,
+        function,
+        file: None,
+        line: None,
+        module: None,
+        build_id: None,
+        offset,
+    };
+    let raw = recording.raw_stacks.get(&id);
+    let frames = match raw {
+        Some(raw) => raw.native.iter().map(|avma| named(format!("{avma:#x}"), Some(*avma))).collect(),
+        None if id.0 == UNATTRIBUTED_STACK => vec![named("[stack not recorded]".into(), None)],
+        None => vec![named("[unknown]".into(), None)],
+    };
+    let truncated = raw.map(|raw| raw.native_end).filter(|end| !end.is_complete());
+    Stack { id, domain: raw.map_or(Domain::Malloc, |raw| raw.domain), frames, truncated }
+}
+
+fn frame_report(frame: &Frame) -> FrameReport {
+    FrameReport {
+        kind: frame.kind,
+        function: frame.function.clone(),
+        file: frame.file.clone(),
+        line: frame.line,
+        module: frame.module.clone(),
+        build_id: frame.build_id.clone(),
+        offset: frame.offset,
+    }
+}
+
+fn rate(interval: Interval) -> Rate {
+    Rate { estimate: interval.estimate, low: interval.low, high: interval.high }
+}
+
+fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) -> Vec<Finding> {
+    let mut groups: BTreeMap<FrameReport, (Vec<&Site>, Series)> = BTreeMap::new();
+    for site in sites {
+        let (Some(series), Some(index)) = (series.get(&site.id), site.application_frame) else { continue };
+        let frame = FrameReport { offset: None, ..site.frames[index].clone() };
+        let group = groups.entry(frame).or_default();
+        group.0.push(site);
+        group.1.add(series);
+    }
+    let estimate = |site: &Site| site.growth_bytes_per_s.map_or(0.0, |rate| rate.estimate);
+    let mut findings: Vec<Finding> = groups
+        .into_iter()
+        .filter_map(|(application_frame, (mut sites, series))| {
+            sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
+            Some(Finding {
+                application_frame,
+                growth_bytes_per_s: rate(judge(&series, limits).rate?),
+                live_bytes: sites.iter().map(|site| site.live_bytes).sum(),
+                live_blocks: sites.iter().map(|site| site.live_blocks).sum(),
+                sites: sites.iter().map(|site| site.id.clone()).collect(),
+            })
+        })
+        .collect();
+    findings.sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
+    findings
+}
+
+fn summary(report: &Report, too_short: bool) -> Summary {
+    let grew = report.findings.first().map(|top| {
+        let rate = top.growth_bytes_per_s;
+        let per_hour = |bytes_per_s: f64| units::unsigned(bytes_per_s * 3600.0 / 1e6);
+        let others = match report.findings.len() - 1 {
+            0 => String::new(),
+            1 => ", and 1 more place".into(),
+            more => format!(", and {more} more places"),
+        };
+        format!(
+            "{} ({}..{}) held since {}{others}",
+            units::megabytes_per_hour(rate.estimate),
+            per_hour(rate.low),
+            per_hour(rate.high),
+            label(&top.application_frame),
+        )
+    });
+    let watched = units::duration(report.window.duration_ns);
+    let (status, sentence) = match (report.lossy.as_slice(), grew) {
+        ([], Some(grew)) => (Status::Growing, format!("GROWING: {grew}.")),
+        ([], None) if too_short => {
+            (Status::Inconclusive, format!("INCONCLUSIVE: {watched} gave too few ticks to judge; watch for longer."))
+        }
+        ([], None) => (Status::Steady, format!("STEADY: nothing kept growing in {watched}.")),
+        (lost, grew) => {
+            let but = grew.map_or("nothing was seen to grow".to_owned(), |grew| format!("still, {grew}"));
+            (Status::Inconclusive, format!("INCONCLUSIVE: the numbers are incomplete ({}); {but}.", lost.join(", ")))
+        }
+    };
+    Summary { status, sentence }
+}
+
+fn overhead(recording: &Recording) -> Option<Overhead> {
+    let reading = recording.aggregate.overhead()?;
+    let seconds = recording.meta.window.duration_ns as f64 / 1e9;
+    let hits_per_s = if seconds > 0.0 { reading.hits as f64 / seconds } else { 0.0 };
+    Some(Overhead {
+        hits: reading.hits,
+        hits_per_s,
+        program_ns_per_hit: reading.program_ns_per_hit,
+        trap_ns_per_hit: reading.trap_ns_per_hit,
+        share_of_one_core: hits_per_s * (reading.program_ns_per_hit + reading.trap_ns_per_hit) / 1e9,
+    })
+}
+
+fn walks(recording: &Recording) -> Walks {
+    let zeros = || WalkEnd::ALL.iter().map(|end| (end.name(), 0)).collect::<BTreeMap<_, _>>();
+    let mut walks = Walks { native: zeros(), python: zeros() };
+    for stack in recording.raw_stacks.values() {
+        *walks.native.entry(stack.native_end.name()).or_default() += 1;
+        *walks.python.entry(stack.python_end.name()).or_default() += 1;
+    }
+    walks
+}
+
+fn memory(split: MemorySplit) -> MemoryReport {
+    MemoryReport {
+        resident_bytes: split.resident_bytes,
+        anonymous_bytes: split.anonymous_bytes,
+        file_bytes: split.file_bytes,
+        shared_bytes: split.shared_bytes,
+    }
+}

@@ -1,0 +1,50 @@
+//! Collapsed stacks: one line per stack, root first, with its weight; what flamegraph tools read.
+
+use super::View;
+use super::focus::label;
+use super::model::{FrameReport, Report, Site};
+use crate::growth::Verdict;
+use std::collections::BTreeMap;
+
+/// The report as collapsed stacks, sorted; weights are bytes.
+pub fn render(report: &Report, view: View) -> String {
+    weights(report, view).iter().map(|(stack, weight)| format!("{stack} {weight}\n")).collect()
+}
+
+/// Stacks that weigh something.
+pub(super) fn weights(report: &Report, view: View) -> BTreeMap<String, u64> {
+    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+    for site in &report.sites {
+        let weight = weight(site, view, report.window.duration_ns);
+        if weight > 0 {
+            let stack: Vec<String> = site.frames.iter().rev().map(name).collect();
+            let stack = if stack.is_empty() { "[no frames]".into() } else { stack.join(";") };
+            let line = lines.entry(stack).or_default();
+            *line = line.saturating_add(weight);
+        }
+    }
+    lines
+}
+
+fn weight(site: &Site, view: View, duration_ns: u64) -> u64 {
+    match (view, site.growth_bytes_per_s) {
+        (View::Live, _) => site.live_bytes,
+        (View::Allocated, _) => site.allocated_bytes,
+        (View::Growth, Some(rate)) if site.verdict == Verdict::Growing.name() => {
+            (rate.estimate.max(0.0) * duration_ns as f64 / 1e9).round() as u64
+        }
+        (View::Growth, _) => 0,
+    }
+}
+
+/// A frame's name in a collapsed stack: no separator, no look of a comment or a weight.
+pub(super) fn name(frame: &FrameReport) -> String {
+    let mut name = label(frame).replace(';', ":").trim().to_owned();
+    if name.starts_with('#') {
+        name.insert(0, '_');
+    }
+    if name.ends_with(|c: char| c.is_ascii_digit()) {
+        name = name.replace(' ', "_");
+    }
+    if name.is_empty() { "[unknown]".into() } else { name }
+}

@@ -1,0 +1,182 @@
+//! What a report says. Serialises as report.json (docs/report-schema.md): a changed or removed
+//! field raises [`SCHEMA_VERSION`], an added one does not.
+
+use crate::capture::{EndReason, Host, Settings, TargetMeta, TracerMemory, Window};
+use crate::stack::FrameKind;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Version of report.json.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything that the renderers draw from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Report {
+    pub schema_version: u32,
+    pub outlive_version: String,
+    pub verdict: Summary,
+    pub target: TargetMeta,
+    pub host: Host,
+    pub window: Window,
+    pub end: EndReason,
+    pub settings: Settings,
+    pub totals: TotalsReport,
+    /// Growing sites by the application frame that they share, fastest first.
+    pub findings: Vec<Finding>,
+    /// Growing ones first, then by live bytes.
+    pub sites: Vec<Site>,
+    /// Bytes or blocks missing or less detailed, by name; zeros included.
+    pub losses: BTreeMap<String, u64>,
+    /// Those of `losses` that make the numbers wrong, not only less detailed; above zero only.
+    pub lossy: Vec<String>,
+    pub traffic: BTreeMap<String, u64>,
+    pub overhead: Option<Overhead>,
+    pub walks: Walks,
+    pub memory: Option<Memory>,
+    pub tracer: Option<TracerMemory>,
+    pub warnings: Vec<WarningReport>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// One word.
+    pub status: Status,
+    /// One sentence.
+    pub sentence: String,
+}
+
+/// The answer in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Status {
+    Growing,
+    Steady,
+    Inconclusive,
+}
+
+/// Sums over all stacks; requested bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct TotalsReport {
+    pub live_bytes: u64,
+    pub live_blocks: u64,
+    pub allocated_bytes: u64,
+    pub allocated_blocks: u64,
+    pub freed_bytes: u64,
+    pub freed_blocks: u64,
+    /// Freed blocks that were born before attach or below the size floor.
+    pub freed_unknown_blocks: u64,
+}
+
+/// A rate with its 95 % interval, bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Rate {
+    pub estimate: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+/// Growing sites that share an application frame.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Finding {
+    pub application_frame: FrameReport,
+    pub growth_bytes_per_s: Rate,
+    pub live_bytes: u64,
+    pub live_blocks: u64,
+    /// Identities of its sites, fastest first.
+    pub sites: Vec<String>,
+}
+
+/// Allocations with one stack, as people read it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Site {
+    pub id: String,
+    pub domain: &'static str,
+    pub verdict: &'static str,
+    pub live_bytes: u64,
+    pub live_blocks: u64,
+    pub allocated_bytes: u64,
+    pub allocated_blocks: u64,
+    pub freed_bytes: u64,
+    pub freed_blocks: u64,
+    /// `None` where there is not enough data.
+    pub growth_bytes_per_s: Option<Rate>,
+    pub reasons: Vec<String>,
+    /// Why outer frames are missing; `None` when the stack is whole.
+    pub truncated: Option<&'static str>,
+    /// Index of the nearest application frame in `frames`.
+    pub application_frame: Option<usize>,
+    /// Leaf first.
+    pub frames: Vec<FrameReport>,
+}
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[allow(missing_docs)]
+pub struct FrameReport {
+    #[serde(serialize_with = "kind_name")]
+    pub kind: FrameKind,
+    pub function: String,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+    pub module: Option<String>,
+    pub build_id: Option<String>,
+    pub offset: Option<u64>,
+}
+
+fn kind_name<S: serde::Serializer>(kind: &FrameKind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.name())
+}
+
+/// What the probes cost, as measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct Overhead {
+    pub hits: u64,
+    pub hits_per_s: f64,
+    pub program_ns_per_hit: f64,
+    pub trap_ns_per_hit: f64,
+    /// Time in probes per second of the window, summed over threads; 1 is a whole core.
+    pub share_of_one_core: f64,
+}
+
+/// How the walks of stacks ended: stacks by reason, zeros included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Walks {
+    pub native: BTreeMap<&'static str, u64>,
+    pub python: BTreeMap<&'static str, u64>,
+}
+
+/// The target's resident memory at the first and the last tick, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Memory {
+    pub first: MemoryReport,
+    pub last: MemoryReport,
+}
+
+/// Resident bytes by kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct MemoryReport {
+    pub resident_bytes: u64,
+    pub anonymous_bytes: u64,
+    pub file_bytes: u64,
+    pub shared_bytes: u64,
+}
+
+/// A warning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct WarningReport {
+    pub code: String,
+    pub message: String,
+    pub advice: String,
+}

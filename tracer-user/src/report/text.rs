@@ -1,0 +1,194 @@
+//! The report for people: the answer first, then what it rests on, then what was not seen.
+
+use super::focus::label;
+use super::model::{Finding, FrameReport, Report, Site, Status};
+use crate::stack::FrameKind;
+use crate::units;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+/// Findings that are shown.
+const MAX_FINDINGS: usize = 5;
+/// Frames of a folded stack that are shown.
+const MAX_FRAMES: usize = 8;
+/// Characters in a line.
+const WIDTH: usize = 100;
+
+/// The report as text, with terminal colours when `color` is set.
+pub fn render(report: &Report, color: bool) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_all(&mut out, report, color);
+    out
+}
+
+fn write_all(out: &mut String, report: &Report, color: bool) -> fmt::Result {
+    let paint = |code: &str, text: &str| if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let code = match report.verdict.status {
+        Status::Growing => "1;31",
+        Status::Steady => "1;32",
+        Status::Inconclusive => "1;33",
+    };
+    writeln!(out, "{}", paint(code, &report.verdict.sentence))?;
+    for (number, finding) in report.findings.iter().take(MAX_FINDINGS).enumerate() {
+        writeln!(out)?;
+        let heading = format!("{}. {}", number + 1, label(&finding.application_frame));
+        writeln!(out, "{}", paint("1", &heading))?;
+        write_finding(out, report, finding)?;
+    }
+    if report.findings.len() > MAX_FINDINGS {
+        writeln!(out, "\n{} more growing places are in report.json.", report.findings.len() - MAX_FINDINGS)?;
+    }
+    if report.findings.is_empty() {
+        write_largest(out, report, &paint)?;
+    }
+    writeln!(out, "\n{}", paint("1", "Totals"))?;
+    write_totals(out, report)?;
+    writeln!(out, "\n{}", paint("1", "Cost"))?;
+    write_cost(out, report)?;
+    writeln!(out, "\n{}", paint("1", "Not seen"))?;
+    write_unseen(out, report)
+}
+
+fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::Result {
+    let rate = finding.growth_bytes_per_s;
+    writeln!(
+        out,
+        "   {} = {} (95 %: {} .. {})",
+        units::bytes_per_second(rate.estimate),
+        units::megabytes_per_hour(rate.estimate),
+        units::megabytes_per_hour(rate.low),
+        units::megabytes_per_hour(rate.high),
+    )?;
+    writeln!(
+        out,
+        "   holds {} in {} blocks of this window, {} {}",
+        units::bytes(finding.live_bytes),
+        units::count(finding.live_blocks),
+        finding.sites.len(),
+        if finding.sites.len() == 1 { "stack" } else { "stacks" },
+    )?;
+    let Some(site) = finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id)) else {
+        return Ok(());
+    };
+    for reason in &site.reasons {
+        writeln!(out, "   {}", super::focus::printable(reason))?;
+    }
+    write_stack(out, site)
+}
+
+/// The stack folded to what matters: scripted frames where there are any, and the leaf.
+fn write_stack(out: &mut String, site: &Site) -> fmt::Result {
+    let scripted = |frame: &FrameReport| matches!(frame.kind, FrameKind::Python | FrameKind::Js);
+    let has_scripted = site.frames.iter().any(scripted);
+    let mut hidden = 0;
+    let mut shown = 0;
+    for (index, frame) in site.frames.iter().enumerate() {
+        let wanted = index == 0 || Some(index) == site.application_frame || !has_scripted || scripted(frame);
+        if !wanted || shown >= MAX_FRAMES {
+            hidden += 1;
+            continue;
+        }
+        write_hidden(out, &mut hidden)?;
+        let mark = if Some(index) == site.application_frame { '>' } else { ' ' };
+        let line = format!("   {mark} {:<6} {}", frame.kind.name(), label(frame));
+        writeln!(out, "{}", fitted(&line))?;
+        shown += 1;
+    }
+    write_hidden(out, &mut hidden)?;
+    match site.truncated {
+        Some(reason) => writeln!(out, "     outer frames are missing: {reason}"),
+        None => Ok(()),
+    }
+}
+
+fn write_hidden(out: &mut String, hidden: &mut usize) -> fmt::Result {
+    if *hidden > 0 {
+        writeln!(out, "     ... {hidden} more {}", if *hidden == 1 { "frame" } else { "frames" })?;
+    }
+    *hidden = 0;
+    Ok(())
+}
+
+fn fitted(line: &str) -> String {
+    if line.chars().count() <= WIDTH {
+        return line.to_owned();
+    }
+    let head: String = line.chars().take(WIDTH - 3).collect();
+    head + "..."
+}
+
+fn write_largest(out: &mut String, report: &Report, paint: &impl Fn(&str, &str) -> String) -> fmt::Result {
+    if report.sites.iter().all(|site| site.live_bytes == 0) {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", paint("1", "Largest holders of what was allocated in this window"))?;
+    for site in report.sites.iter().filter(|site| site.live_bytes > 0).take(MAX_FINDINGS) {
+        let name = site.application_frame.map_or("[no frames]".into(), |index| label(&site.frames[index]));
+        let blocks = units::count(site.live_blocks);
+        writeln!(out, "{}", fitted(&format!("   {:>10} in {blocks:>9} blocks  {name}", units::bytes(site.live_bytes))))?;
+    }
+    Ok(())
+}
+
+fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
+    let totals = report.totals;
+    let mut line = |name: &str, bytes: u64, blocks: u64| {
+        writeln!(out, "   {name:<10} {:>10} in {} blocks", units::bytes(bytes), units::count(blocks))
+    };
+    line("live", totals.live_bytes, totals.live_blocks)?;
+    line("allocated", totals.allocated_bytes, totals.allocated_blocks)?;
+    line("freed", totals.freed_bytes, totals.freed_blocks)?;
+    writeln!(
+        out,
+        "   {} more freed blocks were from before attach or below the size floor",
+        units::count(totals.freed_unknown_blocks)
+    )?;
+    if let Some(memory) = report.memory {
+        let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
+        writeln!(out, "   resident   {:>10} at first, {} at last", units::bytes(first), units::bytes(last))?;
+    }
+    Ok(())
+}
+
+fn write_cost(out: &mut String, report: &Report) -> fmt::Result {
+    match report.overhead {
+        Some(cost) => writeln!(
+            out,
+            "   {} probe hits/s, {:.0} ns in our programs and {:.0} ns for the trap each: {:.2} % of one core",
+            units::count(cost.hits_per_s.round() as u64),
+            cost.program_ns_per_hit,
+            cost.trap_ns_per_hit,
+            cost.share_of_one_core * 100.0,
+        )?,
+        None => writeln!(out, "   not measured")?,
+    }
+    if let Some(tracer) = report.tracer {
+        let (own, maps) = (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
+        writeln!(out, "   outlive took {own}, its kernel maps {maps}")?;
+    }
+    Ok(())
+}
+
+fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
+    for (name, value) in &report.losses {
+        writeln!(out, "   {name:<26} {:>12}", units::count(*value))?;
+    }
+    writeln!(out, "   native walks: {}", by_reason(&report.walks.native))?;
+    writeln!(out, "   python walks: {}", by_reason(&report.walks.python))?;
+    let floor = report.settings.min_size_bytes;
+    if floor > 0 {
+        writeln!(out, "   blocks below {} were not followed", units::bytes(floor))?;
+    }
+    writeln!(out, "   blocks allocated before attach are not in these numbers")?;
+    for warning in &report.warnings {
+        let text = format!("   warning [{}]: {} {}", warning.code, warning.message, warning.advice);
+        writeln!(out, "{}", super::focus::printable(text.trim_end()))?;
+    }
+    Ok(())
+}
+
+fn by_reason(ends: &BTreeMap<&'static str, u64>) -> String {
+    let parts: Vec<String> = ends.iter().map(|(name, count)| format!("{name} {}", units::count(*count))).collect();
+    parts.join(", ")
+}
