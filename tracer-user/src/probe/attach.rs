@@ -83,7 +83,7 @@ pub fn attach(ebpf: &mut Ebpf, plan: &ProbePlan, tgid: u32) -> Result<(), Attach
     points.sort_by_key(|point| rank(point.function));
     for point in points {
         if let Some(name) = return_program(point.function) {
-            place(ebpf, name, point, point.function_offset, tgid)?;
+            place(ebpf, name, point, point.return_offset(), tgid)?;
         }
         place(ebpf, entry_program(point.function), point, point.probe_offset, tgid)?;
     }

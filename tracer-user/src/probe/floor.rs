@@ -28,7 +28,7 @@ impl Floor {
         for point in &plan.points {
             place(&mut ebpf, "floor_enter", point.probe_offset, &point.file, tgid)?;
             if point.function.has_return_probe() {
-                place(&mut ebpf, "floor_return", point.function_offset, &point.file, tgid)?;
+                place(&mut ebpf, "floor_return", point.return_offset(), &point.file, tgid)?;
             }
         }
         Ok(Self { _ebpf: ebpf })
