@@ -29,10 +29,7 @@ impl Held {
             held.programs.extend(id("prog_id:"));
             held.maps.extend(id("map_id:"));
         }
-        assert!(
-            !held.maps.is_empty(),
-            "outlive holds no map: is it attached?"
-        );
+        assert!(!held.maps.is_empty(), "outlive holds no map: is it attached?");
         held
     }
 
@@ -44,19 +41,12 @@ impl Held {
 
 fn ids(kind: &str) -> BTreeSet<u64> {
     // bpftool is in sbin, which not every root's PATH names.
-    let found = ["bpftool", "/usr/sbin/bpftool"].iter().find_map(|name| {
-        Command::new(name)
-            .args(["--json", kind, "list"])
-            .output()
-            .ok()
-    });
+    let found = ["bpftool", "/usr/sbin/bpftool"]
+        .iter()
+        .find_map(|name| Command::new(name).args(["--json", kind, "list"]).output().ok());
     let output = found.expect("run bpftool (install the package bpftool)");
     let list: Value = serde_json::from_slice(&output.stdout).expect("bpftool prints JSON");
-    list.as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|object| object["id"].as_u64())
-        .collect()
+    list.as_array().into_iter().flatten().filter_map(|object| object["id"].as_u64()).collect()
 }
 
 /// Bytes of the target's code that differ from the files it was mapped from.
@@ -85,11 +75,7 @@ fn changed_code_bytes(pid: u32) -> usize {
         {
             filled += count;
         }
-        changed += loaded
-            .iter()
-            .zip(&original[..filled])
-            .filter(|(a, b)| a != b)
-            .count();
+        changed += loaded.iter().zip(&original[..filled]).filter(|(a, b)| a != b).count();
     }
     changed
 }
@@ -98,13 +84,8 @@ fn changed_code_bytes(pid: u32) -> usize {
 fn speed(target: &Target) -> f64 {
     target.skip_output();
     target.json(); // a window that began before we asked
-    let mut windows: Vec<f64> = (0..9)
-        .map(|_| {
-            target.json()["iterations_per_cpu_s"]
-                .as_f64()
-                .expect("a speed")
-        })
-        .collect();
+    let mut windows: Vec<f64> =
+        (0..9).map(|_| target.json()["iterations_per_cpu_s"].as_f64().expect("a speed")).collect();
     windows.sort_by(f64::total_cmp);
     windows[windows.len() / 2]
 }
@@ -118,10 +99,7 @@ fn assert_former_speed(target: &Target, former: f64) {
             return;
         }
     }
-    panic!(
-        "the target runs at {:.0} % of its former speed",
-        best * 100.0
-    );
+    panic!("the target runs at {:.0} % of its former speed", best * 100.0);
 }
 
 /// Attaches to a busy target, ends outlive in some way, and looks for remains.
@@ -132,24 +110,15 @@ fn check(end: impl FnOnce(Outlive)) {
     let mut target = Target::spawn(c_target("churn"), &["2"]);
     target.go();
     let former = speed(&target);
-    assert_eq!(
-        changed_code_bytes(target.pid()),
-        0,
-        "code is untouched before"
-    );
+    assert_eq!(changed_code_bytes(target.pid()), 0, "code is untouched before");
 
     let outlive = Outlive::attach(target.pid()).start();
-    assert!(
-        changed_code_bytes(target.pid()) > 0,
-        "the test sees probes when there are some"
-    );
+    assert!(changed_code_bytes(target.pid()) > 0, "the test sees probes when there are some");
     let held = Held::by(outlive.pid());
     end(outlive);
 
     eventually("programs and maps are gone", || held.are_gone());
-    eventually("the code is as it was", || {
-        changed_code_bytes(target.pid()) == 0
-    });
+    eventually("the code is as it was", || changed_code_bytes(target.pid()) == 0);
     assert_former_speed(&target, former);
     assert!(target.finish().success(), "the target was harmed");
 }
@@ -201,9 +170,7 @@ fn many_rounds_on_a_busy_target_harm_neither() {
         }
         assert!(target.is_running(), "the target died in round {round}");
     }
-    eventually("the code is as it was", || {
-        changed_code_bytes(target.pid()) == 0
-    });
+    eventually("the code is as it was", || changed_code_bytes(target.pid()) == 0);
     assert_former_speed(&target, former);
     assert!(target.finish().success(), "the target was harmed");
 }

@@ -19,28 +19,16 @@ fn assert_equal(report: &Report, truth: &Value, program: &str) {
             // Null where a mapping has a hole: how many blocks is that?
             let holes = site["live_blocks"].is_null();
             let blocks = site[format!("{field}_blocks")].as_u64().filter(|_| !holes);
-            let expected = Amount {
-                bytes,
-                blocks: blocks.unwrap_or(found.blocks),
-            };
+            let expected = Amount { bytes, blocks: blocks.unwrap_or(found.blocks) };
             assert_eq!(found, expected, "{program}: {field} by {name}");
         }
     }
     let own = |site: &Value| {
         let module = site["frames"][0]["module"].as_str().unwrap_or("");
-        std::path::Path::new(module)
-            .file_name()
-            .is_some_and(|name| name == program)
+        std::path::Path::new(module).file_name().is_some_and(|name| name == program)
     };
-    for site in report
-        .sites()
-        .iter()
-        .filter(|s| own(s) && !known.contains(&leaf(s)))
-    {
-        assert_eq!(
-            site["live_blocks"], 0,
-            "{program}: unexpected site {site:#}"
-        );
+    for site in report.sites().iter().filter(|s| own(s) && !known.contains(&leaf(s))) {
+        assert_eq!(site["live_blocks"], 0, "{program}: unexpected site {site:#}");
     }
 }
 

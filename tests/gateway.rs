@@ -35,10 +35,7 @@ fn venv_python() -> PathBuf {
             let shown = format!("{command:?}");
             let output = run_to_end(command);
             let messages = String::from_utf8_lossy(&output.stderr);
-            assert!(
-                output.status.success(),
-                "{shown} (install python3-venv):\n{messages}"
-            );
+            assert!(output.status.success(), "{shown} (install python3-venv):\n{messages}");
         }
     }
     python
@@ -46,18 +43,13 @@ fn venv_python() -> PathBuf {
 
 fn start(python: &Path, script: &str, args: &[&str]) -> Target {
     let mut command = Command::new(python);
-    command
-        .arg(tests_dir().join("targets/gateway").join(script))
-        .args(args);
+    command.arg(tests_dir().join("targets/gateway").join(script)).args(args);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     Target::from_command(command)
 }
 
 fn url(target: &Target) -> String {
-    format!(
-        "http://127.0.0.1:{}",
-        target.json()["port"].as_u64().expect("a port")
-    )
+    format!("http://127.0.0.1:{}", target.json()["port"].as_u64().expect("a port"))
 }
 
 /// Ground truth over HTTP, without a client library.
@@ -85,17 +77,12 @@ fn observe(leak: bool) -> (Report, Value) {
 
     // Caches and histories are full after a few seconds; the session starts behind that.
     let load = |seconds: &str| {
-        start(
-            &python,
-            "load.py",
-            &["--gateway-url", &gateway_url, "--duration", seconds],
-        )
+        start(&python, "load.py", &["--gateway-url", &gateway_url, "--duration", seconds])
     };
     load("6").json();
     let running = load(&(SECONDS + 15).to_string());
-    let outlive = Outlive::attach(gateway.pid())
-        .args(&["--duration", &format!("{SECONDS}s")])
-        .start();
+    let outlive =
+        Outlive::attach(gateway.pid()).args(&["--duration", &format!("{SECONDS}s")]).start();
     let finished = outlive.wait();
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let truth = truth(&gateway_url);
@@ -124,9 +111,7 @@ fn a_leak_is_named_by_function_file_and_line() {
     assert_eq!(python_frames(top).first(), Some(&expected), "{top:#}");
     for site in &growing {
         let frames = python_frames(site);
-        let in_flush_path = frames
-            .iter()
-            .any(|(name, ..)| name.ends_with("._flush_messages"));
+        let in_flush_path = frames.iter().any(|(name, ..)| name.ends_with("._flush_messages"));
         assert!(in_flush_path, "an innocent is accused: {site:#}");
     }
 }
@@ -139,9 +124,5 @@ fn without_the_leak_nothing_grows() {
     let (report, truth) = observe(false);
     assert_eq!(truth["retained"][0]["bytes"], 0);
     let growing = report.growing();
-    assert!(
-        growing.is_empty(),
-        "an innocent is accused: {:#}",
-        growing[0]
-    );
+    assert!(growing.is_empty(), "an innocent is accused: {:#}", growing[0]);
 }

@@ -20,19 +20,12 @@ fn check(python: &Path) {
         let expected: Vec<(String, String, u64)> =
             serde_json::from_value(site["frames"].clone()).expect("frames");
         let mut found = Amount::default();
-        for site in report
-            .sites()
-            .iter()
-            .filter(|site| python_frames(site) == expected)
-        {
+        for site in report.sites().iter().filter(|site| python_frames(site) == expected) {
             found.bytes += site["live_bytes"].as_u64().expect("bytes");
             found.blocks += site["live_blocks"].as_u64().expect("blocks");
         }
         let number = |name: &str| site[name].as_u64().expect("a number");
-        let held = Amount {
-            bytes: number("live_bytes"),
-            blocks: number("live_blocks"),
-        };
+        let held = Amount { bytes: number("live_bytes"), blocks: number("live_blocks") };
         assert_eq!(found, held, "{}: {expected:#?}", python.display());
     }
     assert!(target.finish().success(), "{} was harmed", python.display());
@@ -45,11 +38,7 @@ fn frames_of_a_static_build_are_those_python_names() {
     if !may_trace() {
         return;
     }
-    assert!(
-        debian.exists(),
-        "install python3.11: {} is not there",
-        debian.display()
-    );
+    assert!(debian.exists(), "install python3.11: {} is not there", debian.display());
     check(debian);
 }
 
@@ -72,12 +61,8 @@ fn shared_build() -> Option<PathBuf> {
     let root = std::env::var_os("PYENV_ROOT")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv")))?;
-    std::fs::read_dir(root.join("versions"))
-        .ok()?
-        .flatten()
-        .map(|e| e.path())
-        .find_map(|version| {
-            let is_shared = version.join("lib/libpython3.11.so.1.0").exists();
-            is_shared.then(|| version.join("bin/python3.11"))
-        })
+    std::fs::read_dir(root.join("versions")).ok()?.flatten().map(|e| e.path()).find_map(|version| {
+        let is_shared = version.join("lib/libpython3.11.so.1.0").exists();
+        is_shared.then(|| version.join("bin/python3.11"))
+    })
 }

@@ -13,10 +13,7 @@ fn check(program: &str, waits_for_go: bool) {
     let folder = tempfile::tempdir().expect("scratch folder");
     let out = folder.path().join("out");
     let mut command = Command::new(Outlive::binary());
-    command
-        .args(["run", "--interval", "200ms", "--out"])
-        .arg(&out)
-        .arg("--");
+    command.args(["run", "--interval", "200ms", "--out"]).arg(&out).arg("--");
     command.arg(c_target(program));
     // The command's stdin and stdout are outlive's own.
     let mut outlive = Target::from_command(command);
@@ -33,20 +30,10 @@ fn check(program: &str, waits_for_go: bool) {
     for site in truth["sites"].as_array().expect("sites") {
         let name = site["function"].as_str().expect("a name");
         let number = |field: &str| site[field].as_u64().expect("a number");
-        let live = Amount {
-            bytes: number("live_bytes"),
-            blocks: number("live_blocks"),
-        };
+        let live = Amount { bytes: number("live_bytes"), blocks: number("live_blocks") };
         assert_eq!(report.sum("live", &[name]), live, "live by {name}");
-        let made = Amount {
-            bytes: number("allocated_bytes"),
-            blocks: number("allocated_blocks"),
-        };
-        assert_eq!(
-            report.sum("allocated", &[name]),
-            made,
-            "allocated by {name}"
-        );
+        let made = Amount { bytes: number("allocated_bytes"), blocks: number("allocated_blocks") };
+        assert_eq!(report.sum("allocated", &[name]), made, "allocated by {name}");
     }
 }
 

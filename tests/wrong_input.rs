@@ -12,22 +12,14 @@ use support::{Outlive, Target, c_target, compile, die_with_parent, may_trace, ru
 
 fn assert_refused(output: &Output, what: &str, words: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(2),
-        "{what}: {:?}\n{stderr}",
-        output.status
-    );
+    assert_eq!(output.status.code(), Some(2), "{what}: {:?}\n{stderr}", output.status);
     for trace in ["panicked at", "RUST_BACKTRACE", "stack backtrace"] {
         assert!(!stderr.contains(trace), "{what}: panicked:\n{stderr}");
     }
     let stderr = stderr.trim();
     assert!(!stderr.is_empty(), "{what}: refused without a word");
     let lines = stderr.lines().count();
-    assert!(
-        lines <= 4,
-        "{what}: {lines} lines are more than a sentence and a hint:\n{stderr}"
-    );
+    assert!(lines <= 4, "{what}: {lines} lines are more than a sentence and a hint:\n{stderr}");
     let lower = stderr.to_lowercase();
     assert!(
         words.iter().any(|word| lower.contains(word)),
@@ -36,11 +28,7 @@ fn assert_refused(output: &Output, what: &str, words: &[&str]) {
 }
 
 fn assert_nothing_written(folder: &Path, what: &str) {
-    let left: Vec<_> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .collect();
+    let left: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().collect();
     assert!(left.is_empty(), "{what}: left behind {left:?}");
 }
 
@@ -65,11 +53,7 @@ fn check_attach(pid: u32, what: &str, words: &[&str]) {
 fn a_pid_of_nobody_is_refused() {
     if may_trace() {
         // Above the largest PID that Linux gives out.
-        check_attach(
-            4_194_305,
-            "no such process",
-            &["no process", "no such process"],
-        );
+        check_attach(4_194_305, "no such process", &["no process", "no such process"]);
     }
 }
 
@@ -78,13 +62,8 @@ fn a_kernel_thread_is_refused() {
     const PF_KTHREAD: u64 = 0x0020_0000;
     let is_kernel_thread = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let flags = stat
-            .rsplit(')')
-            .next()
-            .and_then(|rest| rest.split_whitespace().nth(6));
-        flags
-            .and_then(|f| f.parse::<u64>().ok())
-            .is_some_and(|f| f & PF_KTHREAD != 0)
+        let flags = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(6));
+        flags.and_then(|f| f.parse::<u64>().ok()).is_some_and(|f| f & PF_KTHREAD != 0)
     };
     let mut pids = std::fs::read_dir("/proc")
         .expect("/proc")
@@ -109,6 +88,14 @@ fn a_zombie_is_refused() {
     });
     check_attach(child.id(), "zombie", &["zombie", "has ended", "has exited"]);
     child.wait().expect("reap");
+}
+
+/// Copies an executable, in a process of its own: a file that this process wrote may still be open
+/// in a child that another test's thread is just starting, and cannot be executed then.
+fn install(from: &Path, to: &Path) {
+    let mut command = Command::new("install");
+    command.args(["-m", "755"]).arg(from).arg(to);
+    assert!(support::run_to_end(command).status.success(), "install {}", to.display());
 }
 
 /// A whole 32-bit program: it pauses for ever.
@@ -138,19 +125,14 @@ fn a_program_of_another_architecture_is_refused() {
         return;
     }
     let folder = tempfile::tempdir().expect("scratch folder");
-    let program = folder.path().join("elf32");
-    std::fs::write(&program, elf32()).expect("write the program");
-    let executable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&program, executable).expect("make it executable");
+    let (image, program) = (folder.path().join("image"), folder.path().join("elf32"));
+    std::fs::write(&image, elf32()).expect("write the program");
+    install(&image, &program);
     let mut command = Command::new(&program);
     die_with_parent(&mut command);
     match command.spawn() {
         Ok(mut child) => {
-            check_attach(
-                child.id(),
-                "32-bit program",
-                &["32-bit", "i386", "architecture"],
-            );
+            check_attach(child.id(), "32-bit program", &["32-bit", "i386", "architecture"]);
             child.kill().and_then(|()| child.wait()).expect("end it");
         }
         Err(error) => eprintln!("SKIPPED: this kernel runs no 32-bit programs: {error}"),
@@ -165,11 +147,7 @@ fn a_static_program_without_symbols_is_refused() {
     let source = support::tests_dir().join("targets/c/hold.c");
     let program = compile(&source, "hold_static_stripped", &["-static", "-s"]);
     let target = Target::spawn(program, &["10", "64"]);
-    check_attach(
-        target.pid(),
-        "static and stripped",
-        &["static", "symbol", "no libc"],
-    );
+    check_attach(target.pid(), "static and stripped", &["static", "symbol", "no libc"]);
 }
 
 #[test]
@@ -180,32 +158,17 @@ fn lacking_privileges_are_named() {
     const NOBODY: u32 = 65534;
     // Where nobody may run it from.
     let folder = tempfile::tempdir().expect("scratch folder");
-    let open = || std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), open()).expect("open the folder");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("open the folder");
     let binary = folder.path().join("outlive");
-    std::fs::copy(Outlive::binary(), &binary).expect("copy outlive");
-    std::fs::set_permissions(&binary, open()).expect("make it executable");
+    install(Outlive::binary(), &binary);
 
     let target = Target::spawn(c_target("hold"), &["10", "64"]);
     let mut command = Command::new(&binary);
-    command.args([
-        "attach",
-        &target.pid().to_string(),
-        "--duration",
-        "1s",
-        "--out",
-    ]);
-    command
-        .arg(folder.path().join("out"))
-        .uid(NOBODY)
-        .gid(NOBODY)
-        .stdin(Stdio::null());
+    command.args(["attach", &target.pid().to_string(), "--duration", "1s", "--out"]);
+    command.arg(folder.path().join("out")).uid(NOBODY).gid(NOBODY).stdin(Stdio::null());
     let output = support::run_to_end(command);
-    assert_refused(
-        &output,
-        "no privileges",
-        &["root", "sudo", "privilege", "cap_"],
-    );
+    assert_refused(&output, "no privileges", &["root", "sudo", "privilege", "cap_"]);
 }
 
 #[test]
@@ -215,11 +178,7 @@ fn an_out_that_cannot_be_written_is_refused_before_the_session() {
     }
     let target = Target::spawn(c_target("hold"), &["10", "64"]);
     let file = tempfile::NamedTempFile::new().expect("scratch file");
-    for out in [
-        file.path().to_owned(),
-        file.path().join("below"),
-        "/proc/outlive".into(),
-    ] {
+    for out in [file.path().to_owned(), file.path().join("below"), "/proc/outlive".into()] {
         let pid = target.pid().to_string();
         let output = run_outlive::<&OsStr>(&[
             "attach".as_ref(),
@@ -235,11 +194,7 @@ fn an_out_that_cannot_be_written_is_refused_before_the_session() {
             &["--out", "writ", "director"],
         );
     }
-    assert_eq!(
-        std::fs::read(file.path()).expect("still there"),
-        b"",
-        "the file was touched"
-    );
+    assert_eq!(std::fs::read(file.path()).expect("still there"), b"", "the file was touched");
 }
 
 fn check_report(capture: &Path, what: &str) {
@@ -265,15 +220,10 @@ fn foreign_files_are_no_captures() {
     let path = folder.path().join("file");
     check_report(&path, "a file that is not there");
     check_report(folder.path(), "a folder");
-    let noise: Vec<u8> = (0..100_000u32)
-        .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
-    let cases: [(&str, &[u8]); 4] = [
-        ("empty", b""),
-        ("text", b"not a capture\n"),
-        ("JSON", b"{}"),
-        ("noise", &noise),
-    ];
+    let noise: Vec<u8> =
+        (0..100_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let cases: [(&str, &[u8]); 4] =
+        [("empty", b""), ("text", b"not a capture\n"), ("JSON", b"{}"), ("noise", &noise)];
     for (what, bytes) in cases {
         std::fs::write(&path, bytes).expect("write");
         check_report(&path, what);
@@ -293,15 +243,7 @@ fn truncated_captures_are_refused_at_every_tried_length() {
     let whole = std::fs::read(finished.out.join("capture.outlive")).expect("a capture");
     let folder = tempfile::tempdir().expect("scratch folder");
     let path = folder.path().join("truncated.outlive");
-    for length in [
-        1,
-        7,
-        8,
-        16,
-        whole.len() / 4,
-        whole.len() / 2,
-        whole.len() - 1,
-    ] {
+    for length in [1, 7, 8, 16, whole.len() / 4, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).expect("write");
         check_report(&path, &format!("{length} of {} bytes", whole.len()));
     }
@@ -322,10 +264,7 @@ fn senseless_arguments_are_refused() {
         let output = run_outlive(args);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}:\n{stderr}");
-        assert!(
-            !stderr.trim().is_empty() && !stderr.contains("panicked"),
-            "{args:?}:\n{stderr}"
-        );
+        assert!(!stderr.trim().is_empty() && !stderr.contains("panicked"), "{args:?}:\n{stderr}");
     }
 }
 
@@ -334,13 +273,7 @@ fn names_and_commands_of_nobody_are_refused() {
     if !may_trace() {
         return;
     }
-    let name = [
-        "attach",
-        "--name",
-        "^no process is called this$",
-        "--duration",
-        "1s",
-    ];
+    let name = ["attach", "--name", "^no process is called this$", "--duration", "1s"];
     assert_refused(&run_outlive(&name), "--name", &["no process"]);
     let command = ["run", "--", "/nonexistent/command"];
     assert_refused(&run_outlive(&command), "run", &["/nonexistent/command"]);

@@ -17,10 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The folder `tests/`.
 pub fn tests_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests")
-        .canonicalize()
-        .expect("tests folder")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests").canonicalize().expect("tests folder")
 }
 
 /// Whether this process may load eBPF programs. Where it may not, prints why the test is
@@ -31,21 +28,14 @@ pub fn may_trace() -> bool {
         return true;
     }
     let reason = "needs root, to load eBPF programs: run `sudo -E cargo test`";
-    assert!(
-        std::env::var_os("CI").is_none(),
-        "not skipped where CI is set: {reason}"
-    );
+    assert!(std::env::var_os("CI").is_none(), "not skipped where CI is set: {reason}");
     eprintln!("SKIPPED: {reason}");
     false
 }
 
 /// Compiles `tests/targets/c/<name>.c`, unless that was done since it last changed.
 pub fn c_target(name: &str) -> PathBuf {
-    compile(
-        &tests_dir().join("targets/c").join(format!("{name}.c")),
-        name,
-        &["-pthread"],
-    )
+    compile(&tests_dir().join("targets/c").join(format!("{name}.c")), name, &["-pthread"])
 }
 
 /// Compiles one C file into cargo's scratch folder for tests.
@@ -56,36 +46,22 @@ pub fn compile(source: &Path, name: &str, extra: &[&str]) -> PathBuf {
     let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
     let header = source.with_file_name("truth.h");
     if modified(&binary).is_some_and(|built| {
-        [source, &header]
-            .iter()
-            .all(|input| modified(input).is_none_or(|input| input <= built))
+        [source, &header].iter().all(|input| modified(input).is_none_or(|input| input <= built))
     }) {
         return binary;
     }
     // Beside, then renamed: tests run side by side.
-    let beside = tempfile::Builder::new()
-        .tempfile_in(&folder)
-        .expect("scratch file");
+    let beside = tempfile::Builder::new().tempfile_in(&folder).expect("scratch file");
     let beside = beside.into_temp_path();
     let output = Command::new("gcc")
-        .args([
-            "-O1",
-            "-g",
-            "-fno-omit-frame-pointer",
-            "-fno-optimize-sibling-calls",
-            "-o",
-        ])
+        .args(["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-o"])
         .arg(&beside)
         .arg(source)
         .args(extra)
         .output()
         .expect("run gcc (install gcc and libc6-dev)");
     let messages = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "gcc {}: {messages}",
-        source.display()
-    );
+    assert!(output.status.success(), "gcc {}: {messages}", source.display());
     beside.persist(&binary).expect("rename the compiled target");
     binary
 }
@@ -108,15 +84,9 @@ impl Target {
     pub fn from_command(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         die_with_parent(&mut command);
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         let stdout = lines_of(child.stdout.take().expect("piped"));
-        Self {
-            stdin: child.stdin.take(),
-            child,
-            stdout,
-        }
+        Self { stdin: child.stdin.take(), child, stdout }
     }
 
     pub fn pid(&self) -> u32 {
@@ -125,11 +95,7 @@ impl Target {
 
     /// Writes the line that a waiting target waits for.
     pub fn go(&mut self) {
-        self.stdin
-            .as_mut()
-            .expect("stdin is open")
-            .write_all(b"go\n")
-            .expect("write to target");
+        self.stdin.as_mut().expect("stdin is open").write_all(b"go\n").expect("write to target");
     }
 
     /// The next line of JSON on stdout; lines that are none are passed over.
@@ -200,11 +166,7 @@ impl Outlive {
 
     /// `outlive attach PID`, with a tick of 200 ms.
     pub fn attach(pid: u32) -> Attach {
-        Attach {
-            pid,
-            args: vec!["--interval".into(), "200ms".into()],
-            out: None,
-        }
+        Attach { pid, args: vec!["--interval".into(), "200ms".into()], out: None }
     }
 
     pub fn pid(&self) -> u32 {
@@ -227,10 +189,7 @@ impl Outlive {
                 }
                 Err(_) => {
                     let ended = self.child.try_wait().expect("wait for outlive");
-                    panic!(
-                        "outlive never said {expected:?} (ended: {ended:?}):\n{}",
-                        self.said
-                    );
+                    panic!("outlive never said {expected:?} (ended: {ended:?}):\n{}", self.said);
                 }
             }
         }
@@ -245,10 +204,7 @@ impl Outlive {
     /// `kill -9`; returns when it is gone.
     pub fn kill(mut self) {
         self.child.kill().expect("kill outlive");
-        assert_eq!(
-            self.child.wait().expect("wait for outlive").signal(),
-            Some(libc::SIGKILL)
-        );
+        assert_eq!(self.child.wait().expect("wait for outlive").signal(), Some(libc::SIGKILL));
     }
 
     /// Waits for its own end.
@@ -276,8 +232,7 @@ impl Drop for Outlive {
 
 impl Attach {
     pub fn args<S: AsRef<str>>(mut self, args: &[S]) -> Self {
-        self.args
-            .extend(args.iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -289,32 +244,16 @@ impl Attach {
 
     /// Starts it, and returns when the probes are in place.
     pub fn start(self) -> Outlive {
-        let scratch = self
-            .out
-            .is_none()
-            .then(|| tempfile::tempdir().expect("scratch folder"));
-        let out = self
-            .out
-            .unwrap_or_else(|| scratch.as_ref().expect("made above").path().join("out"));
+        let scratch = self.out.is_none().then(|| tempfile::tempdir().expect("scratch folder"));
+        let out =
+            self.out.unwrap_or_else(|| scratch.as_ref().expect("made above").path().join("out"));
         let mut command = Command::new(Outlive::binary());
-        command
-            .args(["attach", &self.pid.to_string(), "--out"])
-            .arg(&out)
-            .args(&self.args);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+        command.args(["attach", &self.pid.to_string(), "--out"]).arg(&out).args(&self.args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         die_with_parent(&mut command);
         let mut child = command.spawn().expect("start outlive");
         let stderr = lines_of(child.stderr.take().expect("piped"));
-        let mut outlive = Outlive {
-            child,
-            stderr,
-            said: String::new(),
-            out,
-            _folder: scratch,
-        };
+        let mut outlive = Outlive { child, stderr, said: String::new(), out, _folder: scratch };
         outlive.wait_until_attached(self.pid);
         outlive
     }
@@ -342,12 +281,7 @@ impl Finished {
 
     /// Done (0), or done in a window too short to judge growth (3).
     pub fn assert_done(&self) {
-        assert!(
-            matches!(self.code, Some(0 | 3)),
-            "exit {:?}:\n{}",
-            self.code,
-            self.stderr
-        );
+        assert!(matches!(self.code, Some(0 | 3)), "exit {:?}:\n{}", self.code, self.stderr);
     }
 }
 
@@ -367,27 +301,19 @@ impl Report {
     }
 
     pub fn total(&self, name: &str) -> u64 {
-        self.0["totals"][name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("totals.{name} is missing"))
+        self.0["totals"][name].as_u64().unwrap_or_else(|| panic!("totals.{name} is missing"))
     }
 
     pub fn loss(&self, name: &str) -> u64 {
-        self.0["losses"][name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("losses.{name} is missing"))
+        self.0["losses"][name].as_u64().unwrap_or_else(|| panic!("losses.{name} is missing"))
     }
 
     /// Sums `field_bytes` and `field_blocks` over the sites whose leaf function is one of these.
     pub fn sum(&self, field: &str, functions: &[&str]) -> Amount {
         let mut sum = Amount::default();
         for site in self.sites().iter().filter(|s| functions.contains(&leaf(s))) {
-            sum.bytes += site[format!("{field}_bytes")]
-                .as_u64()
-                .expect("a number of bytes");
-            sum.blocks += site[format!("{field}_blocks")]
-                .as_u64()
-                .expect("a number of blocks");
+            sum.bytes += site[format!("{field}_bytes")].as_u64().expect("a number of bytes");
+            sum.blocks += site[format!("{field}_blocks")].as_u64().expect("a number of blocks");
         }
         sum
     }
@@ -401,11 +327,8 @@ impl Report {
 
     /// Sites that the report calls growing, the largest growth first.
     pub fn growing(&self) -> Vec<&Value> {
-        let mut growing: Vec<_> = self
-            .sites()
-            .iter()
-            .filter(|s| s["verdict"].as_str() == Some("growing"))
-            .collect();
+        let mut growing: Vec<_> =
+            self.sites().iter().filter(|s| s["verdict"].as_str() == Some("growing")).collect();
         let rate = |s: &Value| s["growth_bytes_per_s"]["estimate"].as_f64().unwrap_or(0.0);
         growing.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
         growing
@@ -424,13 +347,7 @@ pub fn python_frames(site: &Value) -> Vec<(String, String, u64)> {
     frames
         .iter()
         .filter(|frame| frame["kind"] == "python")
-        .map(|f| {
-            (
-                text(f, "function"),
-                text(f, "file"),
-                f["line"].as_u64().unwrap_or(0),
-            )
-        })
+        .map(|f| (text(f, "function"), text(f, "file"), f["line"].as_u64().unwrap_or(0)))
         .collect()
 }
 
@@ -445,9 +362,7 @@ pub fn run_outlive<S: AsRef<OsStr>>(args: &[S]) -> std::process::Output {
 pub fn run_to_end(mut command: Command) -> std::process::Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     die_with_parent(&mut command);
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("start {command:?}: {e}"));
     let stdout = lines_of(child.stdout.take().expect("piped"));
     let stderr = lines_of(child.stderr.take().expect("piped"));
     let status = wait(&mut child, &format!("{command:?}"));
@@ -461,11 +376,8 @@ pub fn run_to_end(mut command: Command) -> std::process::Output {
 
 pub fn send_signal(pid: u32, number: i32) {
     // SAFETY: kill touches no memory; the PID is that of a child which was not waited for yet.
-    assert_eq!(
-        unsafe { libc::kill(pid as i32, number) },
-        0,
-        "signal {number} to {pid}"
-    );
+    let result = unsafe { libc::kill(pid as i32, number) };
+    assert_eq!(result, 0, "signal {number} to {pid}");
 }
 
 /// Asks until the answer is yes; panics with `what` when it never is.
@@ -498,9 +410,7 @@ fn lines_of(stream: impl std::io::Read + Send + 'static) -> Receiver<String> {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            let text = String::from_utf8_lossy(&line)
-                .trim_end_matches('\n')
-                .to_owned();
+            let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
             if sender.send(text).is_err() {
                 return;
             }

@@ -49,10 +49,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self {
-            kernel: vec![0; Counter::ALL.len()],
-            user: BTreeMap::new(),
-        }
+        Self { kernel: vec![0; Counter::ALL.len()], user: BTreeMap::new() }
     }
 }
 

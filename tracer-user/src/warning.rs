@@ -17,11 +17,7 @@ pub struct Warning {
 impl Warning {
     /// A warning with advice.
     pub fn new(code: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            advice: advice.into(),
-        }
+        Self { code, message: message.into(), advice: advice.into() }
     }
 }
 

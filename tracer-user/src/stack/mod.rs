@@ -59,10 +59,7 @@ impl WalkEnd {
 
     /// From its number in records and captures.
     pub fn from_number(number: u32) -> Self {
-        Self::ALL
-            .get(number as usize)
-            .copied()
-            .unwrap_or(WalkEnd::Unknown(number))
+        Self::ALL.get(number as usize).copied().unwrap_or(WalkEnd::Unknown(number))
     }
 
     /// Its number in records and captures.
