@@ -45,7 +45,7 @@ pub fn signed(value: f64) -> String {
 pub fn unsigned(value: f64) -> String {
     match value {
         v if v < 0.0 => signed(v),
-        v if v == 0.0 => "0".into(),
+        0.0 => "0".into(),
         v if v < 0.0995 => format!("{v:.3}"),
         v if v < 99.95 => format!("{v:.1}"),
         v if v.is_finite() => count(v.round() as u64),

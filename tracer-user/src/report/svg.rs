@@ -64,6 +64,8 @@ fn subtitle(report: &Report) -> String {
 
 fn palette(report: &Report) -> PaletteMap {
     let mut palette = PaletteMap::default();
+    // The root, which inferno would give a colour at random.
+    palette.insert("", Color { r: 200, g: 200, b: 200 });
     for frame in report.sites.iter().flat_map(|site| &site.frames) {
         let name = folded::name(frame);
         let color = color(frame.kind, &name);

@@ -181,8 +181,4 @@ fn flamegraphs_name_the_function_and_survive_hostile_names() {
             assert!(!svg.contains('\u{1}'));
         }
     }
-    if let Some(folder) = std::env::var_os("OUTLIVE_SVG_OUT") {
-        let svg = svg(&report(30, true), View::Live).expect("svg");
-        std::fs::write(Path::new(&folder).join("live.svg"), svg).expect("write");
-    }
 }

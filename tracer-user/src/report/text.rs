@@ -2,7 +2,7 @@
 
 use super::focus::label;
 use super::model::{Finding, FrameReport, Report, Site, Status};
-use crate::stack::FrameKind;
+use crate::stack::{FrameKind, WalkEnd};
 use crate::units;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -188,7 +188,16 @@ fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+/// Walks that reached all there was, and the others by reason.
 fn by_reason(ends: &BTreeMap<&'static str, u64>) -> String {
-    let parts: Vec<String> = ends.iter().map(|(name, count)| format!("{name} {}", units::count(*count))).collect();
-    parts.join(", ")
+    let (mut complete, mut reasons) = (0, Vec::new());
+    for (name, count) in ends {
+        if WalkEnd::ALL.iter().any(|end| end.name() == *name && end.is_complete()) {
+            complete += count;
+        } else if *count > 0 {
+            reasons.push(format!("{name} {}", units::count(*count)));
+        }
+    }
+    let cut_short = if reasons.is_empty() { "0".into() } else { reasons.join(", ") };
+    format!("{} complete; cut short: {cut_short}", units::count(complete))
 }
