@@ -16,8 +16,10 @@ use std::io;
 /// What inferno says; none is known for what a report can hold.
 pub fn render(report: &Report, view: View) -> io::Result<Vec<u8>> {
     let (title, subtitle) = (title(view), subtitle(report));
-    let mut lines: Vec<String> =
-        folded::weights(report, view).iter().map(|(stack, weight)| format!("{stack} {weight}")).collect();
+    let mut lines: Vec<String> = folded::weights(report, view)
+        .iter()
+        .map(|(stack, weight)| format!("{stack} {weight}"))
+        .collect();
     if lines.is_empty() {
         return Ok(empty(title, &subtitle, nothing(view)).into_bytes());
     }
