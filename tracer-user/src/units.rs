@@ -45,7 +45,7 @@ pub fn signed(value: f64) -> String {
 pub fn unsigned(value: f64) -> String {
     match value {
         v if v < 0.0 => signed(v),
-        v if v == 0.0 => "0".into(),
+        0.0 => "0".into(),
         v if v < 0.0995 => format!("{v:.3}"),
         v if v < 99.95 => format!("{v:.1}"),
         v if v.is_finite() => count(v.round() as u64),
@@ -89,7 +89,9 @@ pub fn duration(value_ns: u64) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Not a size.
-    #[error("`{0}` is not a size; write a whole number with an optional unit, such as 4096, 64KiB or 1M")]
+    #[error(
+        "`{0}` is not a size; write a whole number with an optional unit, such as 4096, 64KiB or 1M"
+    )]
     Size(String),
     /// Not a duration.
     #[error("`{0}` is not a duration; write numbers with units, such as 500ms, 60s, 2m or 1h30m")]
@@ -192,7 +194,8 @@ mod tests {
 
     #[test]
     fn counts_are_grouped_by_thousands() {
-        for (value, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+        for (value, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")]
+        {
             assert_eq!(count(value), expected);
         }
     }
@@ -214,7 +217,9 @@ mod tests {
 
     #[test]
     fn sizes_parse_or_say_what_is_wrong() {
-        for (text, expected) in [("4096", 4096), ("64KiB", 65_536), ("1M", 1 << 20), (" 2 gb ", 2 << 30), ("0", 0)] {
+        for (text, expected) in
+            [("4096", 4096), ("64KiB", 65_536), ("1M", 1 << 20), (" 2 gb ", 2 << 30), ("0", 0)]
+        {
             assert_eq!(parse_size(text), Ok(expected), "{text}");
         }
         for text in ["", "KiB", "-1", "1.5M", "12 parsecs"] {
@@ -227,7 +232,13 @@ mod tests {
 
     #[test]
     fn durations_parse_or_say_what_is_wrong() {
-        let cases = [("60s", 60_000), ("2m", 120_000), ("500ms", 500), ("1h30m", 5_400_000), ("1.5s", 1500)];
+        let cases = [
+            ("60s", 60_000),
+            ("2m", 120_000),
+            ("500ms", 500),
+            ("1h30m", 5_400_000),
+            ("1.5s", 1500),
+        ];
         for (text, expected_ms) in cases {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(expected_ms)), "{text}");
         }
@@ -235,6 +246,9 @@ mod tests {
         for text in ["", "s", "1y", "-5s", "1..2s"] {
             assert_eq!(parse_duration(text), Err(ParseError::Duration(text.into())));
         }
-        assert_eq!(parse_duration("99999999999h"), Err(ParseError::TooLarge("99999999999h".into())));
+        assert_eq!(
+            parse_duration("99999999999h"),
+            Err(ParseError::TooLarge("99999999999h".into()))
+        );
     }
 }

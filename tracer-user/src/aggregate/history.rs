@@ -67,8 +67,17 @@ pub(super) struct History {
 impl History {
     /// Merges a reading made at the tick `ordinal`; changes later than `settled` (the retained
     /// tick before it) are overwritten, since no sample will be asked for between the two.
-    pub(super) fn apply(&mut self, reading: &SiteReading, ordinal: u64, settled: Option<u64>, at_ns: u64) {
-        let epoch = self.epochs.entry(reading.epoch).or_insert(Epoch { born_ns: at_ns, ..Epoch::default() });
+    pub(super) fn apply(
+        &mut self,
+        reading: &SiteReading,
+        ordinal: u64,
+        settled: Option<u64>,
+        at_ns: u64,
+    ) {
+        let epoch = self
+            .epochs
+            .entry(reading.epoch)
+            .or_insert(Epoch { born_ns: at_ns, ..Epoch::default() });
         let known = epoch.totals;
         epoch.totals = Totals {
             allocated_bytes: known.allocated_bytes.max(reading.allocated_bytes),
@@ -85,12 +94,28 @@ impl History {
         }
         let totals = epoch.totals;
         self.totals = Totals {
-            allocated_bytes: exchange(self.totals.allocated_bytes, known.allocated_bytes, totals.allocated_bytes),
-            allocated_blocks: exchange(self.totals.allocated_blocks, known.allocated_blocks, totals.allocated_blocks),
+            allocated_bytes: exchange(
+                self.totals.allocated_bytes,
+                known.allocated_bytes,
+                totals.allocated_bytes,
+            ),
+            allocated_blocks: exchange(
+                self.totals.allocated_blocks,
+                known.allocated_blocks,
+                totals.allocated_blocks,
+            ),
             freed_bytes: exchange(self.totals.freed_bytes, known.freed_bytes, totals.freed_bytes),
-            freed_blocks: exchange(self.totals.freed_blocks, known.freed_blocks, totals.freed_blocks),
+            freed_blocks: exchange(
+                self.totals.freed_blocks,
+                known.freed_blocks,
+                totals.freed_blocks,
+            ),
         };
-        while self.changes.last().is_some_and(|last| settled.is_none_or(|settled| last.ordinal > settled)) {
+        while self
+            .changes
+            .last()
+            .is_some_and(|last| settled.is_none_or(|settled| last.ordinal > settled))
+        {
             self.changes.pop();
         }
         self.changes.push(Change { ordinal, totals: self.totals });
@@ -101,9 +126,9 @@ impl History {
         let mut thinned: Vec<Change> = Vec::with_capacity(self.changes.len().min(kept.len() + 1));
         for change in &self.changes {
             let visible_from = kept.partition_point(|ordinal| *ordinal < change.ordinal);
-            let hides_last = thinned
-                .last()
-                .is_some_and(|last| kept.partition_point(|ordinal| *ordinal < last.ordinal) == visible_from);
+            let hides_last = thinned.last().is_some_and(|last| {
+                kept.partition_point(|ordinal| *ordinal < last.ordinal) == visible_from
+            });
             if hides_last {
                 thinned.pop();
             }

@@ -66,7 +66,10 @@ impl Aggregate {
         // Changes behind this tick can still be told from the present one.
         let settled = self.ticks.len().checked_sub(2).map(|index| self.ticks[index].0);
         for reading in &tick.sites {
-            self.stacks.entry(reading.stack).or_default().apply(reading, ordinal, settled, tick.at_ns);
+            self.stacks
+                .entry(reading.stack)
+                .or_default()
+                .apply(reading, ordinal, settled, tick.at_ns);
         }
         self.merge_counters(&tick.counters);
         if let Some(overhead) = tick.overhead

@@ -51,7 +51,10 @@ impl Series {
             }
         }
         for (epoch, theirs) in &other.cohorts {
-            let mine = self.cohorts.entry(*epoch).or_insert(Cohort { born_ns: theirs.born_ns, ..Cohort::default() });
+            let mine = self
+                .cohorts
+                .entry(*epoch)
+                .or_insert(Cohort { born_ns: theirs.born_ns, ..Cohort::default() });
             mine.born_ns = mine.born_ns.min(theirs.born_ns);
             mine.last_death_ns = mine.last_death_ns.max(theirs.last_death_ns);
             mine.allocated_bytes = mine.allocated_bytes.saturating_add(theirs.allocated_bytes);

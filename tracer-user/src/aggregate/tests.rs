@@ -43,7 +43,11 @@ fn oracle(ticks: &[Tick], stack: StackId) -> Vec<(u64, u64)> {
     (0..ticks.len())
         .map(|last| {
             let mut latest = BTreeMap::new();
-            for site in ticks[..=last].iter().flat_map(|tick| &tick.sites).filter(|site| site.stack == stack) {
+            for site in ticks[..=last]
+                .iter()
+                .flat_map(|tick| &tick.sites)
+                .filter(|site| site.stack == stack)
+            {
                 latest.insert(site.epoch, site.allocated_bytes - site.freed_bytes);
             }
             (ticks[last].at_ns, latest.values().sum())
@@ -63,7 +67,8 @@ fn series_equal_a_naive_replay() {
     let aggregate = aggregate(&ticks);
     for stack in 10..15 {
         let samples = aggregate.series(StackId(stack)).samples;
-        let found: Vec<_> = samples.iter().map(|sample| (sample.at_ns, sample.live_bytes)).collect();
+        let found: Vec<_> =
+            samples.iter().map(|sample| (sample.at_ns, sample.live_bytes)).collect();
         assert_eq!(found, oracle(&ticks, StackId(stack)));
     }
 }
@@ -75,11 +80,20 @@ fn thinned_series_keep_true_values_and_the_latest_tick() {
     let truth = oracle_of_all(&ticks);
     for stack in 10..15 {
         let samples = aggregate.series(StackId(stack)).samples;
-        assert!(samples.len() <= MAX_TICKS && samples.len() > MAX_TICKS / 2 - 2, "{}", samples.len());
+        assert!(
+            samples.len() <= MAX_TICKS && samples.len() > MAX_TICKS / 2 - 2,
+            "{}",
+            samples.len()
+        );
         assert_eq!(samples[0].at_ns, 0);
         assert_eq!(samples[samples.len() - 1].at_ns, 4999 * 1_000_000_000);
         for sample in samples {
-            assert_eq!(sample.live_bytes, truth[&(stack, sample.at_ns)], "{stack} at {}", sample.at_ns);
+            assert_eq!(
+                sample.live_bytes,
+                truth[&(stack, sample.at_ns)],
+                "{stack} at {}",
+                sample.at_ns
+            );
         }
     }
 }

@@ -45,7 +45,9 @@ pub(super) fn tick(tick: &Tick, out: &mut BytesMut) {
     }
     out.put_u8(tick.memory.is_some().into());
     if let Some(memory) = tick.memory {
-        for value in [memory.resident_bytes, memory.anonymous_bytes, memory.file_bytes, memory.shared_bytes] {
+        for value in
+            [memory.resident_bytes, memory.anonymous_bytes, memory.file_bytes, memory.shared_bytes]
+        {
             out.put_u64_le(value);
         }
     }

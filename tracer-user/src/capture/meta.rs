@@ -126,7 +126,11 @@ pub struct RecordedWarning {
 
 impl From<&Warning> for RecordedWarning {
     fn from(warning: &Warning) -> Self {
-        Self { code: warning.code.into(), message: warning.message.clone(), advice: warning.advice.clone() }
+        Self {
+            code: warning.code.into(),
+            message: warning.message.clone(),
+            advice: warning.advice.clone(),
+        }
     }
 }
 

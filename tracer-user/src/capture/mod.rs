@@ -7,12 +7,14 @@ mod decode;
 mod encode;
 mod meta;
 mod reader;
-mod writer;
 #[cfg(test)]
 mod tests;
+mod writer;
 
-pub use meta::{EndReason, Host, MappedFile, Meta, RecordedWarning, Settings, TargetMeta, TracerMemory, Window};
 pub use decode::DecodeError;
+pub use meta::{
+    EndReason, Host, MappedFile, Meta, RecordedWarning, Settings, TargetMeta, TracerMemory, Window,
+};
 pub use reader::{CaptureError, read, read_from};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};
 

@@ -14,19 +14,27 @@ pub enum CaptureError {
     #[error("the capture cannot be read: {0}; check its path and permissions")]
     Io(#[from] io::Error),
     /// Something else.
-    #[error("this is not an outlive capture; give the capture.outlive file that `outlive attach --out DIR` wrote")]
+    #[error(
+        "this is not an outlive capture; give the capture.outlive file that `outlive attach --out DIR` wrote"
+    )]
     Foreign,
     /// Of a later format.
-    #[error("the capture was made by a newer outlive (format {0}, this one reads up to {VERSION}); use that version")]
+    #[error(
+        "the capture was made by a newer outlive (format {0}, this one reads up to {VERSION}); use that version"
+    )]
     Newer(u32),
     /// It ends too early.
-    #[error("the capture is truncated after {ticks} ticks: the copy is incomplete or the recording was cut off; copy it again or record again")]
+    #[error(
+        "the capture is truncated after {ticks} ticks: the copy is incomplete or the recording was cut off; copy it again or record again"
+    )]
     Truncated {
         /// Ticks before the end.
         ticks: u64,
     },
     /// A checksum does not match or a length is absurd.
-    #[error("the capture is damaged after {ticks} ticks (record at byte {at_bytes}); copy it again or record again")]
+    #[error(
+        "the capture is damaged after {ticks} ticks (record at byte {at_bytes}); copy it again or record again"
+    )]
     Damaged {
         /// Ticks before the damage.
         ticks: u64,
@@ -34,7 +42,9 @@ pub enum CaptureError {
         at_bytes: u64,
     },
     /// Its checksum matches, but it makes no sense.
-    #[error("the capture makes no sense after {ticks} ticks: {source}; it was not written by outlive as it is, record again")]
+    #[error(
+        "the capture makes no sense after {ticks} ticks: {source}; it was not written by outlive as it is, record again"
+    )]
     Malformed {
         /// Ticks before it.
         ticks: u64,
@@ -113,7 +123,8 @@ impl<R: Read> Reader<R> {
             return Err(CaptureError::Truncated { ticks });
         }
         let mut header = header.as_slice();
-        let (kind, length, expected) = (header.get_u32_le(), header.get_u32_le(), header.get_u32_le());
+        let (kind, length, expected) =
+            (header.get_u32_le(), header.get_u32_le(), header.get_u32_le());
         if length > MAX_RECORD_BYTES {
             return Err(damaged);
         }

@@ -19,7 +19,8 @@ fn tick(second: u64) -> Tick {
     tick.counters.kernel[0] = second;
     tick.counters.user.insert("unknown_records".into(), 0);
     tick.memory = Some(MemorySplit { resident_bytes: 1 << 20, ..MemorySplit::default() });
-    tick.overhead = Some(OverheadReading { hits: second, program_ns_per_hit: 1.5, trap_ns_per_hit: 0.5 });
+    tick.overhead =
+        Some(OverheadReading { hits: second, program_ns_per_hit: 1.5, trap_ns_per_hit: 0.5 });
     tick
 }
 
@@ -51,13 +52,26 @@ fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
         build_id: None,
         offset: Some(4),
     };
-    let stack = Stack { id: StackId(77), domain: Domain::Malloc, frames: vec![frame.clone(), frame], truncated: Some(WalkEnd::TooDeep) };
+    let stack = Stack {
+        id: StackId(77),
+        domain: Domain::Malloc,
+        frames: vec![frame.clone(), frame],
+        truncated: Some(WalkEnd::TooDeep),
+    };
     writer.resolved(&stack).expect("stack");
     live.stacks.insert(stack.id, stack);
-    let warning = RecordedWarning { code: "python-unknown".into(), message: "What.".into(), advice: "Do.".into() };
+    let warning = RecordedWarning {
+        code: "python-unknown".into(),
+        message: "What.".into(),
+        advice: "Do.".into(),
+    };
     writer.warning(&warning).expect("warning");
     live.warnings.push(warning);
-    live.mappings = vec![MappedFile { path: "/usr/bin/gateway".into(), build_id: Some("ab".into()), ..MappedFile::default() }];
+    live.mappings = vec![MappedFile {
+        path: "/usr/bin/gateway".into(),
+        build_id: Some("ab".into()),
+        ..MappedFile::default()
+    }];
     writer.mappings(&live.mappings).expect("mappings");
     writer.meta(&live.meta).expect("meta");
     if writer.refused_bytes() > 0 {
@@ -89,7 +103,9 @@ fn every_truncation_is_an_error_that_says_so() {
         let error = read_from(&whole[..length]).expect_err("truncated");
         match error {
             CaptureError::Foreign => assert_eq!(length, 0),
-            CaptureError::Truncated { .. } => assert!(error.to_string().contains("truncated after")),
+            CaptureError::Truncated { .. } => {
+                assert!(error.to_string().contains("truncated after"))
+            }
             other => panic!("{length}: {other}"),
         }
     }
@@ -112,7 +128,8 @@ fn records_with_a_right_checksum_and_a_wrong_content_are_errors() {
         for length in 0..200u32 {
             let payload: Vec<u8> = (0..length)
                 .map(|_| {
-                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    state =
+                        state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     if state >> 62 == 0 { (state >> 33) as u8 } else { (state >> 60) as u8 & 1 }
                 })
                 .collect();
@@ -133,7 +150,10 @@ fn a_length_that_lies_allocates_nothing() {
     file.extend(2u32.to_le_bytes());
     file.extend(u32::MAX.to_le_bytes());
     file.extend([0; 4]);
-    assert!(matches!(read_from(file.as_slice()), Err(CaptureError::Damaged { ticks: 0, at_bytes: 12 })));
+    assert!(matches!(
+        read_from(file.as_slice()),
+        Err(CaptureError::Damaged { ticks: 0, at_bytes: 12 })
+    ));
 }
 
 #[test]

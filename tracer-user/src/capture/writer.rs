@@ -1,7 +1,10 @@
 //! Writes a capture beside its final name and renames it at the end, so that no file is ever half
 //! written. Bounded: what does not fit is refused and counted.
 
-use super::{MAGIC, MAX_RECORD_BYTES, MappedFile, Meta, RecordedWarning, VERSION, crc::checksum, encode, kind};
+use super::{
+    MAGIC, MAX_RECORD_BYTES, MappedFile, Meta, RecordedWarning, VERSION, crc::checksum, encode,
+    kind,
+};
 use crate::stack::{RawStack, Stack};
 use crate::tick::Tick;
 use bytes::{BufMut, BytesMut};
@@ -77,14 +80,16 @@ impl Writer {
 
     /// Records a tick. The last quarter of the file is not for ticks.
     pub fn tick(&mut self, tick: &Tick) -> io::Result<()> {
-        let recorded = self.encoded(kind::TICK, self.max_bytes / 4 * 3, |out| encode::tick(tick, out))?;
+        let recorded =
+            self.encoded(kind::TICK, self.max_bytes / 4 * 3, |out| encode::tick(tick, out))?;
         self.ticks += u64::from(recorded);
         Ok(())
     }
 
     /// Records a stack as the kernel side saw it.
     pub fn stack(&mut self, stack: &RawStack) -> io::Result<()> {
-        self.encoded(kind::RAW_STACK, self.max_bytes / 4 * 3, |out| encode::raw_stack(stack, out)).map(drop)
+        self.encoded(kind::RAW_STACK, self.max_bytes / 4 * 3, |out| encode::raw_stack(stack, out))
+            .map(drop)
     }
 
     /// Records a stack as people read it. May be called again: the last one counts.
@@ -137,7 +142,12 @@ impl Writer {
         Ok(self.path.clone())
     }
 
-    fn encoded(&mut self, kind: u32, limit: u64, fill: impl FnOnce(&mut BytesMut)) -> io::Result<bool> {
+    fn encoded(
+        &mut self,
+        kind: u32,
+        limit: u64,
+        fill: impl FnOnce(&mut BytesMut),
+    ) -> io::Result<bool> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         fill(&mut buffer);
@@ -149,7 +159,9 @@ impl Writer {
     /// Whether it was recorded.
     fn record(&mut self, kind: u32, payload: &[u8], limit: u64) -> io::Result<bool> {
         let bytes = payload.len() as u64 + 12;
-        if payload.len() > MAX_RECORD_BYTES as usize || self.written_bytes.saturating_add(bytes) > limit {
+        if payload.len() > MAX_RECORD_BYTES as usize
+            || self.written_bytes.saturating_add(bytes) > limit
+        {
             self.refused_bytes += bytes;
             return Ok(false);
         }

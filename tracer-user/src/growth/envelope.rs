@@ -69,7 +69,11 @@ mod tests {
     fn envelope(live: &[u64]) -> Envelope {
         let samples: Vec<_> = (0u64..)
             .zip(live)
-            .map(|(at_ns, live_bytes)| Sample { at_ns, live_bytes: *live_bytes, ..Sample::default() })
+            .map(|(at_ns, live_bytes)| Sample {
+                at_ns,
+                live_bytes: *live_bytes,
+                ..Sample::default()
+            })
             .collect();
         Envelope::of(&samples)
     }

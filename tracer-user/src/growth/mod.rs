@@ -63,7 +63,12 @@ impl Default for Limits {
     /// and allocator noise in any real program, and 2 MB an hour even in a window of 30 s. Five
     /// steps: a leak in bursts every five seconds takes as many in 30 s.
     fn default() -> Self {
-        Self { min_samples: 8, min_span_ns: 5_000_000_000, min_growth_bytes: 16 * 1024, min_steps: 5 }
+        Self {
+            min_samples: 8,
+            min_span_ns: 5_000_000_000,
+            min_growth_bytes: 16 * 1024,
+            min_steps: 5,
+        }
     }
 }
 
@@ -152,7 +157,10 @@ fn refuse(
     let growth = envelope.growth();
     if growth < limits.min_growth_bytes {
         let floor = units::bytes(limits.min_growth_bytes);
-        return Some(format!("what it holds rose by {}, less than the floor of {floor}", units::bytes(growth)));
+        return Some(format!(
+            "what it holds rose by {}, less than the floor of {floor}",
+            units::bytes(growth)
+        ));
     }
     if envelope.steps() < limits.min_steps {
         return Some(format!("what it holds rose at {} ticks only: a one-off", envelope.steps()));
@@ -162,7 +170,10 @@ fn refuse(
     }
     let noise = noise_of(samples, rate.estimate);
     if (growth as f64) < 2.0 * noise {
-        return Some(format!("what it holds rose by {}, within its own fluctuation", units::bytes(growth)));
+        return Some(format!(
+            "what it holds rose by {}, within its own fluctuation",
+            units::bytes(growth)
+        ));
     }
     let halves = envelope.parts(2);
     if halves.iter().any(|part| (*part as f64) < HALF_SHARE * growth as f64 / 2.0) {
@@ -184,11 +195,17 @@ fn grounds(envelope: &Envelope, series: &Series, samples: &[Sample]) -> Vec<Stri
     let growth = envelope.growth();
     let mut reasons = vec![
         format!("what it holds rose by {} and was not freed again", units::bytes(growth)),
-        format!("it rose at {} of {} ticks, in both halves of the window", envelope.steps(), envelope.ticks()),
+        format!(
+            "it rose at {} of {} ticks, in both halves of the window",
+            envelope.steps(),
+            envelope.ticks()
+        ),
     ];
     match survivors(series, samples, growth) {
         Some(share) if share < SURVIVOR_SHARE => {
-            reasons.push("its early blocks have been freed since: a backlog or one growing block".into());
+            reasons.push(
+                "its early blocks have been freed since: a backlog or one growing block".into(),
+            );
         }
         Some(_) => reasons.push("blocks born early in the window are still live".into()),
         None => {}

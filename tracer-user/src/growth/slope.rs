@@ -98,8 +98,15 @@ mod tests {
     use super::*;
 
     /// The data worked through in Sen (1968): its estimate is 4.
-    const SEN_1968: [(f64, f64); 7] =
-        [(1.0, 9.0), (2.0, 15.0), (3.0, 19.0), (4.0, 20.0), (10.0, 45.0), (12.0, 55.0), (18.0, 78.0)];
+    const SEN_1968: [(f64, f64); 7] = [
+        (1.0, 9.0),
+        (2.0, 15.0),
+        (3.0, 19.0),
+        (4.0, 20.0),
+        (10.0, 45.0),
+        (12.0, 55.0),
+        (18.0, 78.0),
+    ];
 
     #[test]
     fn the_published_example_comes_out_as_published() {

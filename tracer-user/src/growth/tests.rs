@@ -7,9 +7,11 @@ const KIB: u64 = 1024;
 
 /// A series of one sample a second.
 fn series(live_bytes: impl IntoIterator<Item = u64>) -> Series {
-    let samples = (0u64..)
-        .zip(live_bytes)
-        .map(|(second, live_bytes)| Sample { at_ns: second * 1_000_000_000, live_bytes, ..Sample::default() });
+    let samples = (0u64..).zip(live_bytes).map(|(second, live_bytes)| Sample {
+        at_ns: second * 1_000_000_000,
+        live_bytes,
+        ..Sample::default()
+    });
     Series { samples: samples.collect(), ..Series::default() }
 }
 
@@ -31,8 +33,16 @@ fn leaks_are_growing() {
     let mut random = Random(7);
     assert_eq!(verdict((0..30).map(|t| t * 4 * KIB)), Verdict::Growing, "linear");
     assert_eq!(verdict((0..600).map(|t| t * KIB)), Verdict::Growing, "slow and long");
-    assert_eq!(verdict((0..31).map(|t| t / 5 * 50 * KIB)), Verdict::Growing, "bursts every 5 s for 30 s");
-    assert_eq!(verdict((0..61).map(|t| t / 5 * 50 * KIB)), Verdict::Growing, "bursts every 5 s for 60 s");
+    assert_eq!(
+        verdict((0..31).map(|t| t / 5 * 50 * KIB)),
+        Verdict::Growing,
+        "bursts every 5 s for 30 s"
+    );
+    assert_eq!(
+        verdict((0..61).map(|t| t / 5 * 50 * KIB)),
+        Verdict::Growing,
+        "bursts every 5 s for 60 s"
+    );
     let noisy = (0..40).map(|t| t * 8 * KIB + random.below(20 * KIB));
     assert_eq!(verdict(noisy), Verdict::Growing, "linear under transient buffers");
     let saw = (0..120).map(|t| t * 8 * KIB + t % 6 * 20 * KIB);
@@ -42,7 +52,8 @@ fn leaks_are_growing() {
 #[test]
 fn the_rate_of_a_leak_is_in_its_interval() {
     let mut random = Random(12);
-    let judgement = judge(&series((0..60).map(|t| t * 10_000 + random.below(30_000))), &Limits::default());
+    let judgement =
+        judge(&series((0..60).map(|t| t * 10_000 + random.below(30_000))), &Limits::default());
     let rate = judgement.rate.expect("rate");
     assert!(rate.low <= 10_000.0 && 10_000.0 <= rate.high, "{rate:?}");
     assert!(rate.high - rate.low < 2_000.0, "{rate:?}");
@@ -55,10 +66,26 @@ fn innocent_shapes_are_steady() {
     assert_eq!(verdict([0; 60]), Verdict::Steady, "nothing");
     assert_eq!(verdict((0..60).map(|t| t % 10 * 100 * KIB)), Verdict::Steady, "sawtooth");
     assert_eq!(verdict((0..60).map(|t| t % 23 * 100 * KIB)), Verdict::Steady, "sawtooth, cut");
-    assert_eq!(verdict((0..60).map(|t| t.min(30) * 100 * KIB)), Verdict::Steady, "cache full at half time");
-    assert_eq!(verdict((0..60).map(|t| t.min(42) * 100 * KIB)), Verdict::Steady, "cache full at 70 %");
-    assert_eq!(verdict((0..60).map(|t| if t > 20 { 9000 * KIB } else { 0 })), Verdict::Steady, "one-off");
-    assert_eq!(verdict((0..60).map(|t| if t > 58 { 9000 * KIB } else { 0 })), Verdict::Steady, "late one-off");
+    assert_eq!(
+        verdict((0..60).map(|t| t.min(30) * 100 * KIB)),
+        Verdict::Steady,
+        "cache full at half time"
+    );
+    assert_eq!(
+        verdict((0..60).map(|t| t.min(42) * 100 * KIB)),
+        Verdict::Steady,
+        "cache full at 70 %"
+    );
+    assert_eq!(
+        verdict((0..60).map(|t| if t > 20 { 9000 * KIB } else { 0 })),
+        Verdict::Steady,
+        "one-off"
+    );
+    assert_eq!(
+        verdict((0..60).map(|t| if t > 58 { 9000 * KIB } else { 0 })),
+        Verdict::Steady,
+        "late one-off"
+    );
     assert_eq!(verdict((0..60).map(|t| t * 100)), Verdict::Steady, "below the floor");
     assert_eq!(verdict((0..60).map(|t| 9000 * KIB - t * 100 * KIB)), Verdict::Steady, "shrinking");
     assert_eq!(verdict((0..60).map(|_| random.below(900 * KIB))), Verdict::Steady, "churn");
@@ -68,16 +95,25 @@ fn innocent_shapes_are_steady() {
 fn too_little_is_no_verdict() {
     assert_eq!(verdict([]), Verdict::NotEnoughData);
     assert_eq!(verdict([1]), Verdict::NotEnoughData);
-    assert_eq!(verdict((0..8).map(|t| t * 900 * KIB)), Verdict::NotEnoughData, "seven ticks without warm-up");
+    assert_eq!(
+        verdict((0..8).map(|t| t * 900 * KIB)),
+        Verdict::NotEnoughData,
+        "seven ticks without warm-up"
+    );
     let mut stopped = series((0..100).map(|t| t * 900 * KIB));
     stopped.samples.iter_mut().for_each(|sample| sample.at_ns = 5);
-    assert_eq!(judge(&stopped, &Limits::default()).verdict, Verdict::NotEnoughData, "all at one time");
+    assert_eq!(
+        judge(&stopped, &Limits::default()).verdict,
+        Verdict::NotEnoughData,
+        "all at one time"
+    );
     assert_eq!(judge(&stopped, &Limits::default()).rate, None);
 }
 
 #[test]
 fn uneven_growth_counts_only_where_early_cohorts_survive() {
-    let live: Vec<u64> = (0..60u64).map(|t| if t < 30 { t * KIB } else { 30 * KIB + (t - 30) * 6 * KIB }).collect();
+    let live: Vec<u64> =
+        (0..60u64).map(|t| if t < 30 { t * KIB } else { 30 * KIB + (t - 30) * 6 * KIB }).collect();
     let with_cohorts = |held_by_early: u64| {
         let cohort = |number: u32| {
             let early = number < 7;
@@ -100,7 +136,10 @@ fn leakless(random: &mut Random) -> Vec<u64> {
         1 => with_lifetimes(random, ticks, block),
         2 => {
             let (capacity, fill) = (50 * block, 1 + random.below(20));
-            (0..ticks as u64 + 40).skip(40).map(|t| (t * fill * block).min(capacity) + random.below(3) * block).collect()
+            (0..ticks as u64 + 40)
+                .skip(40)
+                .map(|t| (t * fill * block).min(capacity) + random.below(3) * block)
+                .collect()
         }
         _ => {
             let period = 2 + random.below(ticks as u64 / 3);
@@ -126,7 +165,8 @@ fn with_lifetimes(random: &mut Random, ticks: usize, block: u64) -> Vec<u64> {
 fn fewer_than_one_in_a_thousand_leakless_series_is_flagged() {
     let mut random = Random(2026);
     let rounds = 5000;
-    let flagged = (0..rounds).filter(|_| verdict(leakless(&mut random)) == Verdict::Growing).count();
+    let flagged =
+        (0..rounds).filter(|_| verdict(leakless(&mut random)) == Verdict::Growing).count();
     assert!(flagged * 1000 < rounds, "{flagged} of {rounds}");
 }
 

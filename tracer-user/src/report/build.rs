@@ -50,12 +50,18 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         traffic: losses.traffic,
         overhead: overhead(recording),
         walks: walks(recording),
-        memory: aggregate.memory().map(|(first, last)| Memory { first: memory(first), last: memory(last) }),
+        memory: aggregate
+            .memory()
+            .map(|(first, last)| Memory { first: memory(first), last: memory(last) }),
         tracer: recording.meta.tracer,
         warnings: recording
             .warnings
             .iter()
-            .map(|w| WarningReport { code: w.code.clone(), message: w.message.clone(), advice: w.advice.clone() })
+            .map(|w| WarningReport {
+                code: w.code.clone(),
+                message: w.message.clone(),
+                advice: w.advice.clone(),
+            })
             .collect(),
     };
     report.verdict = summary(&report, too_short);
@@ -76,8 +82,16 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
                 &fallback
             }
         };
-        let frames = stack.frames.iter().map(|frame| FrameReport { offset: None, ..frame_report(frame) }).collect();
-        let group = groups.entry((stack.domain, stack.truncated, frames)).or_insert((id, Totals::default(), Series::default()));
+        let frames = stack
+            .frames
+            .iter()
+            .map(|frame| FrameReport { offset: None, ..frame_report(frame) })
+            .collect();
+        let group = groups.entry((stack.domain, stack.truncated, frames)).or_insert((
+            id,
+            Totals::default(),
+            Series::default(),
+        ));
         group.1 = group.1 + totals;
         group.2.add(&recording.aggregate.series(id));
     }
@@ -86,7 +100,10 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
     for ((domain, truncated, mut frames), (id, totals, series)) in groups {
         // The offsets of the first of the merged stacks.
         if let Some(stack) = recording.stacks.get(&id) {
-            frames.iter_mut().zip(&stack.frames).for_each(|(merged, frame)| merged.offset = frame.offset);
+            frames
+                .iter_mut()
+                .zip(&stack.frames)
+                .for_each(|(merged, frame)| merged.offset = frame.offset);
         }
         let judgement = judge(&series, limits);
         let id = format!("{:016x}", id.0);
@@ -126,7 +143,9 @@ fn unresolved(recording: &Recording, id: StackId) -> Stack {
     };
     let raw = recording.raw_stacks.get(&id);
     let frames = match raw {
-        Some(raw) => raw.native.iter().map(|avma| named(format!("{avma:#x}"), Some(*avma))).collect(),
+        Some(raw) => {
+            raw.native.iter().map(|avma| named(format!("{avma:#x}"), Some(*avma))).collect()
+        }
         None if id.0 == UNATTRIBUTED_STACK => vec![named("[stack not recorded]".into(), None)],
         None => vec![named("[unknown]".into(), None)],
     };
@@ -153,7 +172,9 @@ fn rate(interval: Interval) -> Rate {
 fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) -> Vec<Finding> {
     let mut groups: BTreeMap<FrameReport, (Vec<&Site>, Series)> = BTreeMap::new();
     for site in sites {
-        let (Some(series), Some(index)) = (series.get(&site.id), site.application_frame) else { continue };
+        let (Some(series), Some(index)) = (series.get(&site.id), site.application_frame) else {
+            continue;
+        };
         let frame = FrameReport { offset: None, ..site.frames[index].clone() };
         let group = groups.entry(frame).or_default();
         group.0.push(site);
@@ -173,7 +194,8 @@ fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) 
             })
         })
         .collect();
-    findings.sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
+    findings
+        .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
     findings
 }
 
@@ -197,13 +219,18 @@ fn summary(report: &Report, too_short: bool) -> Summary {
     let watched = units::duration(report.window.duration_ns);
     let (status, sentence) = match (report.lossy.as_slice(), grew) {
         ([], Some(grew)) => (Status::Growing, format!("GROWING: {grew}.")),
-        ([], None) if too_short => {
-            (Status::Inconclusive, format!("INCONCLUSIVE: {watched} gave too few ticks to judge; watch for longer."))
-        }
+        ([], None) if too_short => (
+            Status::Inconclusive,
+            format!("INCONCLUSIVE: {watched} gave too few ticks to judge; watch for longer."),
+        ),
         ([], None) => (Status::Steady, format!("STEADY: nothing kept growing in {watched}.")),
         (lost, grew) => {
-            let but = grew.map_or("nothing was seen to grow".to_owned(), |grew| format!("still, {grew}"));
-            (Status::Inconclusive, format!("INCONCLUSIVE: the numbers are incomplete ({}); {but}.", lost.join(", ")))
+            let but =
+                grew.map_or("nothing was seen to grow".to_owned(), |grew| format!("still, {grew}"));
+            (
+                Status::Inconclusive,
+                format!("INCONCLUSIVE: the numbers are incomplete ({}); {but}.", lost.join(", ")),
+            )
         }
     };
     Summary { status, sentence }
@@ -218,7 +245,8 @@ fn overhead(recording: &Recording) -> Option<Overhead> {
         hits_per_s,
         program_ns_per_hit: reading.program_ns_per_hit,
         trap_ns_per_hit: reading.trap_ns_per_hit,
-        share_of_one_core: hits_per_s * (reading.program_ns_per_hit + reading.trap_ns_per_hit) / 1e9,
+        share_of_one_core: hits_per_s * (reading.program_ns_per_hit + reading.trap_ns_per_hit)
+            / 1e9,
     })
 }
 

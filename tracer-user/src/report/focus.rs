@@ -11,14 +11,19 @@ pub(super) fn application_frame(frames: &[FrameReport], exe: &str) -> Option<usi
     let first = |wanted: &dyn Fn(&FrameReport) -> bool| frames.iter().position(wanted);
     first(&|frame| scripted(frame) && !is_library(frame))
         .or_else(|| first(&scripted))
-        .or_else(|| first(&|frame| frame.kind == FrameKind::Native && frame.module.as_deref() == Some(exe)))
+        .or_else(|| {
+            first(&|frame| frame.kind == FrameKind::Native && frame.module.as_deref() == Some(exe))
+        })
         .or_else(|| first(&|_| true))
 }
 
 fn is_library(frame: &FrameReport) -> bool {
     let Some(file) = frame.file.as_deref() else { return true };
-    let marks = ["/site-packages/", "/dist-packages/", "/lib/python3", "/lib64/python3", "/node_modules/"];
-    file.starts_with('<') || file.starts_with("node:") || marks.iter().any(|mark| file.contains(mark))
+    let marks =
+        ["/site-packages/", "/dist-packages/", "/lib/python3", "/lib64/python3", "/node_modules/"];
+    file.starts_with('<')
+        || file.starts_with("node:")
+        || marks.iter().any(|mark| file.contains(mark))
 }
 
 /// The part behind the last slash.
@@ -48,7 +53,11 @@ pub(super) fn label(frame: &FrameReport) -> String {
 /// Text from the target, safe for terminals and XML.
 pub(super) fn printable(text: &str) -> String {
     let safe = |c: char| match c {
-        c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}') => '?',
+        c if c.is_control()
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}') =>
+        {
+            '?'
+        }
         c => c,
     };
     text.chars().map(safe).collect()

@@ -16,8 +16,10 @@ use std::io;
 /// What inferno says; none is known for what a report can hold.
 pub fn render(report: &Report, view: View) -> io::Result<Vec<u8>> {
     let (title, subtitle) = (title(view), subtitle(report));
-    let mut lines: Vec<String> =
-        folded::weights(report, view).iter().map(|(stack, weight)| format!("{stack} {weight}")).collect();
+    let mut lines: Vec<String> = folded::weights(report, view)
+        .iter()
+        .map(|(stack, weight)| format!("{stack} {weight}"))
+        .collect();
     if lines.is_empty() {
         return Ok(empty(title, &subtitle, nothing(view)).into_bytes());
     }
@@ -64,6 +66,8 @@ fn subtitle(report: &Report) -> String {
 
 fn palette(report: &Report) -> PaletteMap {
     let mut palette = PaletteMap::default();
+    // The root, which inferno would give a colour at random.
+    palette.insert("", Color { r: 200, g: 200, b: 200 });
     for frame in report.sites.iter().flat_map(|site| &site.frames) {
         let name = folded::name(frame);
         let color = color(frame.kind, &name);

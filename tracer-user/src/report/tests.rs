@@ -8,7 +8,13 @@ use crate::tick::{MemorySplit, OverheadReading, SiteReading, Tick};
 use std::path::Path;
 use tracer_common::counter::Counter;
 
-fn frame(kind: FrameKind, function: &str, file: Option<(&str, u32)>, module: Option<&str>, offset: u64) -> Frame {
+fn frame(
+    kind: FrameKind,
+    function: &str,
+    file: Option<(&str, u32)>,
+    module: Option<&str>,
+    offset: u64,
+) -> Frame {
     Frame {
         kind,
         function: function.into(),
@@ -24,7 +30,13 @@ fn stack(id: u64, function: &str, line: u32, offset: u64) -> Stack {
     let python = "/usr/bin/python3.11";
     let frames = vec![
         frame(FrameKind::Native, "PyBytes_FromStringAndSize", None, Some(python), 0x1234),
-        frame(FrameKind::Python, "JSONEncoder.encode", Some(("/usr/lib/python3.11/json/encoder.py", 200)), None, 8),
+        frame(
+            FrameKind::Python,
+            "JSONEncoder.encode",
+            Some(("/usr/lib/python3.11/json/encoder.py", 200)),
+            None,
+            8,
+        ),
         frame(FrameKind::Python, function, Some(("/srv/app/gateway.py", line)), None, offset),
         frame(FrameKind::Python, "Gateway.handle", Some(("/srv/app/gateway.py", 88)), None, 30),
         frame(FrameKind::Native, "main", None, Some(python), 0x99),
@@ -49,8 +61,15 @@ fn tick(second: u64, leak: bool) -> Tick {
             site(0xa2, second, freed(second), 4096),
             site(0xb1, 50 + second * 10, second * 10, 2048),
         ],
-        memory: Some(MemorySplit { resident_bytes: (100 << 20) + (second << 14), ..MemorySplit::default() }),
-        overhead: Some(OverheadReading { hits: second * 1000, program_ns_per_hit: 400.0, trap_ns_per_hit: 600.0 }),
+        memory: Some(MemorySplit {
+            resident_bytes: (100 << 20) + (second << 14),
+            ..MemorySplit::default()
+        }),
+        overhead: Some(OverheadReading {
+            hits: second * 1000,
+            program_ns_per_hit: 400.0,
+            trap_ns_per_hit: 600.0,
+        }),
         ..Tick::default()
     };
     tick.counters.kernel[Counter::FreedUnknownBlocks as usize] = second * 3;
@@ -96,7 +115,8 @@ fn golden(name: &str, found: &str) {
         std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
         std::fs::write(&path, found).expect("bless");
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let expected = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(found, expected, "{name}; bless with OUTLIVE_BLESS=1");
 }
 
@@ -114,7 +134,10 @@ fn an_innocent_gateway_reads_as_blessed() {
     assert_eq!(report.verdict.status, Status::Steady);
     golden("innocent.json", &json(&report));
     golden("innocent.txt", &text(&report, false));
-    golden("innocent-growth.svg", &String::from_utf8(svg(&report, View::Growth).expect("svg")).expect("text"));
+    golden(
+        "innocent-growth.svg",
+        &String::from_utf8(svg(&report, View::Growth).expect("svg")).expect("text"),
+    );
 }
 
 #[test]
@@ -153,7 +176,11 @@ fn a_replayed_capture_gives_the_same_report() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("capture.outlive");
     let mut live = recording(30, true);
-    live.warnings.push(RecordedWarning { code: "x".into(), message: "X.".into(), advice: String::new() });
+    live.warnings.push(RecordedWarning {
+        code: "x".into(),
+        message: "X.".into(),
+        advice: String::new(),
+    });
     let mut writer = Writer::create(&path, DEFAULT_MAX_BYTES).expect("create");
     live.raw_stacks.values().for_each(|raw| writer.stack(raw).expect("raw"));
     (0..30).for_each(|second| writer.tick(&tick(second, true)).expect("tick"));
@@ -162,7 +189,10 @@ fn a_replayed_capture_gives_the_same_report() {
     writer.meta(&live.meta).expect("meta");
     writer.finish().expect("finish");
     let replayed = capture::read(&path).expect("read");
-    assert_eq!(json(&build(&replayed, &Limits::default())), json(&build(&live, &Limits::default())));
+    assert_eq!(
+        json(&build(&replayed, &Limits::default())),
+        json(&build(&live, &Limits::default()))
+    );
 }
 
 #[test]
@@ -180,9 +210,5 @@ fn flamegraphs_name_the_function_and_survive_hostile_names() {
             assert!(svg.contains("_flush_messages (gateway.py:212)"), "{view:?}");
             assert!(!svg.contains('\u{1}'));
         }
-    }
-    if let Some(folder) = std::env::var_os("OUTLIVE_SVG_OUT") {
-        let svg = svg(&report(30, true), View::Live).expect("svg");
-        std::fs::write(Path::new(&folder).join("live.svg"), svg).expect("write");
     }
 }

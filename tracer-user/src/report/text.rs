@@ -2,7 +2,7 @@
 
 use super::focus::label;
 use super::model::{Finding, FrameReport, Report, Site, Status};
-use crate::stack::FrameKind;
+use crate::stack::{FrameKind, WalkEnd};
 use crate::units;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -23,7 +23,9 @@ pub fn render(report: &Report, color: bool) -> String {
 }
 
 fn write_all(out: &mut String, report: &Report, color: bool) -> fmt::Result {
-    let paint = |code: &str, text: &str| if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let paint = |code: &str, text: &str| {
+        if color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    };
     let code = match report.verdict.status {
         Status::Growing => "1;31",
         Status::Steady => "1;32",
@@ -37,7 +39,11 @@ fn write_all(out: &mut String, report: &Report, color: bool) -> fmt::Result {
         write_finding(out, report, finding)?;
     }
     if report.findings.len() > MAX_FINDINGS {
-        writeln!(out, "\n{} more growing places are in report.json.", report.findings.len() - MAX_FINDINGS)?;
+        writeln!(
+            out,
+            "\n{} more growing places are in report.json.",
+            report.findings.len() - MAX_FINDINGS
+        )?;
     }
     if report.findings.is_empty() {
         write_largest(out, report, &paint)?;
@@ -68,7 +74,9 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
         finding.sites.len(),
         if finding.sites.len() == 1 { "stack" } else { "stacks" },
     )?;
-    let Some(site) = finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id)) else {
+    let Some(site) =
+        finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id))
+    else {
         return Ok(());
     };
     for reason in &site.reasons {
@@ -84,7 +92,8 @@ fn write_stack(out: &mut String, site: &Site) -> fmt::Result {
     let mut hidden = 0;
     let mut shown = 0;
     for (index, frame) in site.frames.iter().enumerate() {
-        let wanted = index == 0 || Some(index) == site.application_frame || !has_scripted || scripted(frame);
+        let wanted =
+            index == 0 || Some(index) == site.application_frame || !has_scripted || scripted(frame);
         if !wanted || shown >= MAX_FRAMES {
             hidden += 1;
             continue;
@@ -118,15 +127,27 @@ fn fitted(line: &str) -> String {
     head + "..."
 }
 
-fn write_largest(out: &mut String, report: &Report, paint: &impl Fn(&str, &str) -> String) -> fmt::Result {
+fn write_largest(
+    out: &mut String,
+    report: &Report,
+    paint: &impl Fn(&str, &str) -> String,
+) -> fmt::Result {
     if report.sites.iter().all(|site| site.live_bytes == 0) {
         return Ok(());
     }
     writeln!(out, "\n{}", paint("1", "Largest holders of what was allocated in this window"))?;
     for site in report.sites.iter().filter(|site| site.live_bytes > 0).take(MAX_FINDINGS) {
-        let name = site.application_frame.map_or("[no frames]".into(), |index| label(&site.frames[index]));
+        let name =
+            site.application_frame.map_or("[no frames]".into(), |index| label(&site.frames[index]));
         let blocks = units::count(site.live_blocks);
-        writeln!(out, "{}", fitted(&format!("   {:>10} in {blocks:>9} blocks  {name}", units::bytes(site.live_bytes))))?;
+        writeln!(
+            out,
+            "{}",
+            fitted(&format!(
+                "   {:>10} in {blocks:>9} blocks  {name}",
+                units::bytes(site.live_bytes)
+            ))
+        )?;
     }
     Ok(())
 }
@@ -134,7 +155,12 @@ fn write_largest(out: &mut String, report: &Report, paint: &impl Fn(&str, &str) 
 fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
     let totals = report.totals;
     let mut line = |name: &str, bytes: u64, blocks: u64| {
-        writeln!(out, "   {name:<10} {:>10} in {} blocks", units::bytes(bytes), units::count(blocks))
+        writeln!(
+            out,
+            "   {name:<10} {:>10} in {} blocks",
+            units::bytes(bytes),
+            units::count(blocks)
+        )
     };
     line("live", totals.live_bytes, totals.live_blocks)?;
     line("allocated", totals.allocated_bytes, totals.allocated_blocks)?;
@@ -146,7 +172,12 @@ fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
     )?;
     if let Some(memory) = report.memory {
         let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
-        writeln!(out, "   resident   {:>10} at first, {} at last", units::bytes(first), units::bytes(last))?;
+        writeln!(
+            out,
+            "   resident   {:>10} at first, {} at last",
+            units::bytes(first),
+            units::bytes(last)
+        )?;
     }
     Ok(())
 }
@@ -164,7 +195,8 @@ fn write_cost(out: &mut String, report: &Report) -> fmt::Result {
         None => writeln!(out, "   not measured")?,
     }
     if let Some(tracer) = report.tracer {
-        let (own, maps) = (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
+        let (own, maps) =
+            (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
         writeln!(out, "   outlive took {own}, its kernel maps {maps}")?;
     }
     Ok(())
@@ -188,7 +220,16 @@ fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
     Ok(())
 }
 
+/// Walks that reached all there was, and the others by reason.
 fn by_reason(ends: &BTreeMap<&'static str, u64>) -> String {
-    let parts: Vec<String> = ends.iter().map(|(name, count)| format!("{name} {}", units::count(*count))).collect();
-    parts.join(", ")
+    let (mut complete, mut reasons) = (0, Vec::new());
+    for (name, count) in ends {
+        if WalkEnd::ALL.iter().any(|end| end.name() == *name && end.is_complete()) {
+            complete += count;
+        } else if *count > 0 {
+            reasons.push(format!("{name} {}", units::count(*count)));
+        }
+    }
+    let cut_short = if reasons.is_empty() { "0".into() } else { reasons.join(", ") };
+    format!("{} complete; cut short: {cut_short}", units::count(complete))
 }
