@@ -20,7 +20,8 @@ pub struct Config {
     /// Where CPython keeps things; `kind` 0 when the target is none.
     pub python: PythonLayout,
 }
-const _: () = assert!(size_of::<Config>() == 8 + 16 + size_of::<KernelLayout>() + size_of::<PythonLayout>());
+const _: () =
+    assert!(size_of::<Config>() == 8 + 16 + size_of::<KernelLayout>() + size_of::<PythonLayout>());
 
 /// Offsets inside kernel structures, in bytes, read from BTF.
 #[repr(C)]

@@ -93,7 +93,8 @@ pub struct NewStack {
 /// Bytes of [`NewStack`] before its arrays.
 pub const NEW_STACK_PREFIX_BYTES: usize = 40;
 const _: () = assert!(
-    size_of::<NewStack>() == NEW_STACK_PREFIX_BYTES + 8 * MAX_NATIVE_FRAMES + 16 * MAX_PYTHON_FRAMES
+    size_of::<NewStack>()
+        == NEW_STACK_PREFIX_BYTES + 8 * MAX_NATIVE_FRAMES + 16 * MAX_PYTHON_FRAMES
 );
 
 /// Operations on mappings.

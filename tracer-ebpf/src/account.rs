@@ -10,8 +10,8 @@ use crate::{
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use tracer_common::{
     counter::Counter,
-    record::{self, NEW_STACK_PREFIX_BYTES},
     limits::MAX_NATIVE_FRAMES,
+    record::{self, NEW_STACK_PREFIX_BYTES},
     slot::{Control, LiveBlock, UNATTRIBUTED_SLOT, pack_stack_entry, unpack_stack_entry},
 };
 
@@ -91,9 +91,7 @@ fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
     if thread.stack.python_count == 0 {
         // SAFETY: NewStack is repr(C) without padding, and its first NATIVE_RECORD_BYTES bytes
         // are initialised.
-        let bytes = unsafe {
-            &*(&raw const thread.stack).cast::<[u8; NATIVE_RECORD_BYTES]>()
-        };
+        let bytes = unsafe { &*(&raw const thread.stack).cast::<[u8; NATIVE_RECORD_BYTES]>() };
         EVENTS.output::<[u8; NATIVE_RECORD_BYTES]>(bytes, 0)
     } else {
         EVENTS.output::<record::NewStack>(&thread.stack, 0)

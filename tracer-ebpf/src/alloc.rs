@@ -14,7 +14,11 @@ use aya_ebpf::{
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
-use tracer_common::{counter::Counter, record::domain, slot::{LiveBlock, live_key}};
+use tracer_common::{
+    counter::Counter,
+    record::domain,
+    slot::{LiveBlock, live_key},
+};
 
 /// malloc, valloc, pvalloc (size).
 #[uprobe]
@@ -122,7 +126,11 @@ pub fn alloc_return(ctx: RetProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn settle_realloc(thread: &mut ThreadState, registers: Registers, result: u64) -> Result<(), Counter> {
+fn settle_realloc(
+    thread: &mut ThreadState,
+    registers: Registers,
+    result: u64,
+) -> Result<(), Counter> {
     let had_old = thread.old_address != 0;
     if result == 0 && thread.size_bytes != 0 {
         // Refused: the old block lives on.
@@ -145,7 +153,11 @@ fn settle_realloc(thread: &mut ThreadState, registers: Registers, result: u64) -
 }
 
 #[inline(always)]
-fn settle_posix_memalign(thread: &mut ThreadState, registers: Registers, error: u32) -> Result<(), Counter> {
+fn settle_posix_memalign(
+    thread: &mut ThreadState,
+    registers: Registers,
+    error: u32,
+) -> Result<(), Counter> {
     if error != 0 {
         return Err(Counter::FailedAllocations);
     }

@@ -67,12 +67,7 @@ pub fn munmap_enter(ctx: ProbeContext) -> u32 {
     if address & 0xfff != 0 || length == 0 {
         return 0;
     }
-    send(Mapping {
-        op: mapping_op::UNMAP,
-        address,
-        length_bytes: length,
-        ..Mapping::default()
-    });
+    send(Mapping { op: mapping_op::UNMAP, address, length_bytes: length, ..Mapping::default() });
     0
 }
 
@@ -118,7 +113,8 @@ fn describe(thread: &ThreadState, call: u32, result: u64) -> Option<Mapping> {
     if result >= FIRST_ERROR {
         return None;
     }
-    let mut mapping = Mapping { address: result, length_bytes: thread.size_bytes, ..Mapping::default() };
+    let mut mapping =
+        Mapping { address: result, length_bytes: thread.size_bytes, ..Mapping::default() };
     match call {
         call::MMAP => {
             mapping.op = mapping_op::MAP;

@@ -41,8 +41,7 @@ pub static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// Executable ranges of the target, sorted; two halves, so that one can be rewritten while the
 /// other is in use.
 #[map(name = "OUTLIVE_RANGES")]
-pub static CODE_RANGES: Array<CodeRange> =
-    Array::with_max_entries(2 * MAX_CODE_RANGES as u32, 0);
+pub static CODE_RANGES: Array<CodeRange> = Array::with_max_entries(2 * MAX_CODE_RANGES as u32, 0);
 
 /// The call in flight of each thread, and its scratch memory: per thread, because uprobe programs
 /// are preemptible. Full: the call is not followed (`thread_table_full`).

@@ -33,7 +33,12 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     // SAFETY: an aligned u32 inside entry 0 of the map.
     let generation = unsafe { atomic::take_next(&raw mut (*control).generation) }.wrapping_add(1);
     if config!(verbose) == 1 {
-        debug!(&ctx, "the target calls exec; image generation {} begins (ABI {})", generation, abi());
+        debug!(
+            &ctx,
+            "the target calls exec; image generation {} begins (ABI {})",
+            generation,
+            abi()
+        );
     }
     send(tid, process_op::EXEC, generation);
     0

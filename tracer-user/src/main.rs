@@ -1,2 +1,5 @@
 //! The binary: hands the arguments to `cli` and its answer to the shell.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    outlive::cli::run()
+}

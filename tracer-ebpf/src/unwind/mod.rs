@@ -4,7 +4,10 @@
 pub mod native;
 mod python;
 
-use crate::{registers::Registers, thread::{self, ThreadState}};
+use crate::{
+    registers::Registers,
+    thread::{self, ThreadState},
+};
 
 /// Beginning of every hash.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;

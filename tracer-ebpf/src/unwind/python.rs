@@ -50,11 +50,8 @@ pub fn walk(thread: &mut ThreadState, mut hash: u64) -> u64 {
         let entry_offset = config!(python.frame_entry);
         let entry = word(thread, entry_offset) >> (8 * (entry_offset & 7)) & 0xff;
         let is_entry = u32::from(entry == u64::from(config!(python.frame_entry_value)));
-        let seen = PythonFrame {
-            code_avma,
-            instr_offset: instr.wrapping_sub(code_avma) as i32,
-            is_entry,
-        };
+        let seen =
+            PythonFrame { code_avma, instr_offset: instr.wrapping_sub(code_avma) as i32, is_entry };
         thread.stack.python[index] = seen;
         taken = index + 1;
         hash = mix(mix(hash, code_avma), u64::from(seen.instr_offset as u32));

@@ -40,9 +40,7 @@ pub const fn return_program(function: Function) -> Option<&'static str> {
 pub fn programs(points: &[ProbePoint]) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = points
         .iter()
-        .flat_map(|point| {
-            [Some(entry_program(point.function)), return_program(point.function)]
-        })
+        .flat_map(|point| [Some(entry_program(point.function)), return_program(point.function)])
         .flatten()
         .collect();
     names.sort_unstable();

@@ -1,7 +1,12 @@
 //! A BPF array mapped into our memory: read and steered without system calls.
 
 use aya::maps::{Map, MapData};
-use std::{io, marker::PhantomData, os::fd::{AsFd as _, AsRawFd as _}, ptr::NonNull};
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::{AsFd as _, AsRawFd as _},
+    ptr::NonNull,
+};
 
 /// A memory-mapped BPF array of `T`, whose fields the kernel side changes under us: every access
 /// is a volatile copy.

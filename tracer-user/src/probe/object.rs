@@ -10,13 +10,19 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ou
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ObjectError {
     /// Built without the BPF toolchain.
-    #[error("this outlive was built without its kernel side; build it with `cargo xtask build --release`, which also installs or names what that needs")]
+    #[error(
+        "this outlive was built without its kernel side; build it with `cargo xtask build --release`, which also installs or names what that needs"
+    )]
     Missing,
     /// Not readable as ELF, or without its version.
-    #[error("the kernel side inside this outlive is damaged ({0}); build it anew with `cargo xtask build --release`")]
+    #[error(
+        "the kernel side inside this outlive is damaged ({0}); build it anew with `cargo xtask build --release`"
+    )]
     Damaged(String),
     /// Built from other sources than the user side.
-    #[error("the kernel side inside this outlive speaks version {found} and the user side version {ABI_VERSION}; build both anew with `cargo xtask build --release`")]
+    #[error(
+        "the kernel side inside this outlive speaks version {found} and the user side version {ABI_VERSION}; build both anew with `cargo xtask build --release`"
+    )]
     Version {
         /// Version in the object.
         found: u32,

@@ -22,7 +22,7 @@ use aya::{
 };
 use std::{
     collections::HashMap,
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd as _, BorrowedFd},
 };
 use tracer_common::{
     config::{Config, PythonLayout},
@@ -86,10 +86,14 @@ pub enum ProbeError {
     #[error("{0}")]
     KernelLayout(String),
     /// The kernel refused the object or a map.
-    #[error("the kernel refused outlive's maps or programs: {0}. `outlive doctor` says what this machine lacks")]
+    #[error(
+        "the kernel refused outlive's maps or programs: {0}. `outlive doctor` says what this machine lacks"
+    )]
     Refused(String),
     /// The verifier refused a program.
-    #[error("the kernel refused the program {program}: {reason}. `outlive doctor` says what this machine lacks; if it finds nothing, this is a bug in outlive")]
+    #[error(
+        "the kernel refused the program {program}: {reason}. `outlive doctor` says what this machine lacks; if it finds nothing, this is a bug in outlive"
+    )]
     Program {
         /// Its name.
         program: &'static str,
@@ -229,7 +233,11 @@ impl Probes {
         attach::attach(&mut self.ebpf, plan, self.settings.target_tgid).map_err(ProbeError::Attach)
     }
 
-    fn attach_tracepoint(&mut self, name: &'static str, tracepoint: &str) -> Result<(), ProbeError> {
+    fn attach_tracepoint(
+        &mut self,
+        name: &'static str,
+        tracepoint: &str,
+    ) -> Result<(), ProbeError> {
         let program: &mut RawTracePoint = self
             .ebpf
             .program_mut(name)
@@ -246,8 +254,8 @@ impl Probes {
     }
 
     /// Becomes readable when events wait.
-    pub fn events_fd(&self) -> RawFd {
-        self.events.as_raw_fd()
+    pub fn events_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
     }
 
     /// Replaces the table of executable ranges (sorted, not overlapping). What exceeds the table
@@ -318,11 +326,8 @@ impl Probes {
     fn forget_older_blocks(&mut self, generation: u32) {
         let Some(map) = self.ebpf.map_mut("OUTLIVE_LIVE") else { return };
         let Ok(mut live) = BpfHashMap::<_, u64, [u64; 2]>::try_from(map) else { return };
-        let old: Vec<u64> = live
-            .keys()
-            .flatten()
-            .filter(|key| (key >> 48) as u32 != generation & 0xffff)
-            .collect();
+        let old: Vec<u64> =
+            live.keys().flatten().filter(|key| (key >> 48) as u32 != generation & 0xffff).collect();
         for key in old {
             // Gone already is as good.
             let _ = live.remove(&key);
@@ -427,7 +432,11 @@ fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeE
         .map_err(ProbeError::object)
 }
 
-fn mapped<T: Copy>(ebpf: &mut Ebpf, name: &str, length: usize) -> Result<MappedArray<T>, ProbeError> {
+fn mapped<T: Copy>(
+    ebpf: &mut Ebpf,
+    name: &str,
+    length: usize,
+) -> Result<MappedArray<T>, ProbeError> {
     let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
     MappedArray::new(map, length).map_err(|error| ProbeError::Map(format!("{name}: {error}")))
 }

@@ -1,1 +1,96 @@
-//! (being written)
+//! A session: the only place with the clock, signals and tokio's loop. It drives discovery, plan,
+//! probes and symbols, and hands back a recording.
+
+mod console;
+mod epoch;
+mod launch;
+mod measure;
+mod output;
+mod privilege;
+mod setup;
+mod watch;
+
+pub use output::{write_beside, write_reports};
+pub use privilege::require_privileges;
+
+use crate::{
+    capture::Recording,
+    plan::ProbePlan,
+    probe::{Floor, Limits},
+};
+use anyhow::{Context as _, Result};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// Whom to watch.
+#[derive(Clone, Debug)]
+pub enum Whom {
+    /// A process that runs.
+    Process(u32),
+    /// A command to start.
+    Command(Vec<OsString>),
+}
+
+/// What was typed, as it is meant.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whom to watch.
+    pub whom: Whom,
+    /// How long; `None` until interrupted or the target's end.
+    pub duration: Option<Duration>,
+    /// Time between ticks.
+    pub interval: Duration,
+    /// Blocks smaller than this are not followed.
+    pub min_size_bytes: u64,
+    /// Folder for everything that is written.
+    pub out: Option<PathBuf>,
+    /// Sizes of the kernel-side maps.
+    pub limits: Limits,
+    /// Whether mapping calls are followed.
+    pub mappings: bool,
+    /// Whether debug messages of the kernel side are wanted.
+    pub kernel_log: bool,
+    /// Whether to draw progress on stderr.
+    pub progress: bool,
+}
+
+/// What a session leaves.
+#[derive(Debug)]
+pub struct Outcome {
+    /// All that was seen.
+    pub recording: Recording,
+    /// Where the capture is, when it was asked for.
+    pub folder: Option<PathBuf>,
+}
+
+/// Watches a process from attach to detach.
+///
+/// # Errors
+/// When it cannot be watched: a sentence that says why and what to do.
+pub fn watch(config: Config) -> Result<Outcome> {
+    let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
+    // The command is started by this thread, since only a tracer's own thread may steer its child.
+    let (started, probes) = match &config.whom {
+        Whom::Process(pid) => setup::attach(*pid, &config)?,
+        Whom::Command(command) => launch::start(command, &config)?,
+    };
+    runtime()?.block_on(watch::watch(config, started, probes, folder))
+}
+
+/// Holds empty probes in a process until interrupted (for the benchmark).
+///
+/// # Errors
+/// As [`watch`].
+pub fn hold_floor(plan: &ProbePlan, pid: u32) -> Result<()> {
+    let floor = Floor::attach(plan, pid)?;
+    eprintln!("outlive: attached to PID {pid}");
+    runtime()?.block_on(console::interrupted())?;
+    drop(floor);
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")
+}

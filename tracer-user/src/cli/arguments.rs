@@ -1,0 +1,212 @@
+//! Arguments as they are typed. What they mean is `session::Config`.
+
+use crate::units::{parse_duration, parse_size};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+use tracer_common::limits::{DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_STACKS};
+
+/// Which stacks of a running process hold its memory, and which keep growing.
+///
+/// outlive puts eBPF probes on the allocator of a process that already runs. Nothing is
+/// restarted, nothing is injected, and nothing is left behind.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  sudo outlive attach 4321 --duration 60s --out findings
+  sudo outlive attach --name 'gunicorn.*worker'
+  sudo outlive run -- python3 app.py
+  outlive report findings/capture.outlive --format svg --view growth -o growth.svg
+
+Exit codes: 0 done; 1 growth found and --fail-on-growth given; 2 could not run;
+3 inconclusive (window too short, or something was lost)."
+)]
+pub struct Arguments {
+    /// Say more on stderr; twice: debug messages, those of the kernel side included.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// No progress on stderr; warnings and errors stay.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Watch a process that already runs (needs root)
+    Attach(Attach),
+    /// Start a command and watch it from its first instruction (needs root)
+    Run(Run),
+    /// Make a report from a capture, here or on another machine
+    Report(Report),
+    /// Show what would be probed in a process and why; attaches nothing
+    Plan(Look),
+    /// Check what works on this machine, and what to do about what does not
+    Doctor(Doctor),
+    /// Attach empty probes where outlive would attach its own, for the benchmark
+    #[command(hide = true)]
+    Floor(Floor),
+}
+
+/// How to watch.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// How long to watch (500ms, 60s, 2m, 1h30m); without it until Ctrl-C or the target's end.
+    #[arg(long, value_name = "TIME", value_parser = positive_duration)]
+    pub duration: Option<Duration>,
+    /// Time between two readings of the counters.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = positive_duration)]
+    pub interval: Duration,
+    /// Follow only blocks of at least this size (4096, 64KiB); smaller ones are counted.
+    #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_size)]
+    pub min_size: u64,
+    /// Folder for capture.outlive, report.json, report.txt, live.svg and growth.svg.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Form of the report on stdout.
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+    /// Exit with 1 when something grows.
+    #[arg(long)]
+    pub fail_on_growth: bool,
+    /// Blocks that can be followed at once; each takes about 96 bytes of kernel memory.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE_BLOCKS, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub max_live: u32,
+    /// Distinct stacks that can be told apart.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub max_stacks: u32,
+    /// Do not follow mmap, munmap, mremap, brk and sbrk.
+    #[arg(long)]
+    pub no_mappings: bool,
+}
+
+/// Form of a report on stdout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people.
+    Text,
+    /// For scripts; see docs/report-schema.md.
+    Json,
+}
+
+/// Watch a process that already runs.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("whom").required(true).args(["pid", "name", "unit"]))]
+pub struct Attach {
+    /// The process.
+    pub pid: Option<u32>,
+    /// The one process whose command line matches this regular expression (as pgrep -f).
+    #[arg(long, value_name = "PATTERN")]
+    pub name: Option<String>,
+    /// The main process of this systemd unit.
+    #[arg(long, value_name = "SYSTEMD-UNIT")]
+    pub unit: Option<String>,
+    /// How.
+    #[command(flatten)]
+    pub watch: Watch,
+}
+
+/// Start a command and watch it.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// How.
+    #[command(flatten)]
+    pub watch: Watch,
+    /// The command and its arguments.
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Make a report from a capture.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The capture (capture.outlive of --out).
+    pub capture: PathBuf,
+    /// Form of the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// What the widths of a flamegraph, or the numbers of folded stacks, mean.
+    #[arg(long, value_enum, default_value_t = View::Live)]
+    pub view: View,
+    /// Write here instead of to stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Exit with 1 when something grows.
+    #[arg(long)]
+    pub fail_on_growth: bool,
+}
+
+/// Form of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For scripts; see docs/report-schema.md.
+    Json,
+    /// Folded stacks, one a line, outermost frame first.
+    Folded,
+    /// A flamegraph.
+    Svg,
+}
+
+/// What a flamegraph shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum View {
+    /// Bytes live at the end.
+    Live,
+    /// Bytes that growing stacks gained.
+    Growth,
+    /// Bytes allocated in the window.
+    Allocated,
+}
+
+/// Look at a process.
+#[derive(Debug, Args)]
+pub struct Look {
+    /// The process.
+    pub pid: u32,
+    /// For scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Check the machine, and a process where one is named.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The process.
+    pub pid: Option<u32>,
+    /// For scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Attach empty probes.
+#[derive(Debug, Args)]
+pub struct Floor {
+    /// The process.
+    pub pid: u32,
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text).map_err(|error| error.to_string())?;
+    if duration.is_zero() {
+        return Err("a time of 0 watches nothing; give for example 30s".into());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

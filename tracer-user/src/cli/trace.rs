@@ -1,0 +1,65 @@
+//! `outlive attach` and `outlive run`.
+
+use super::arguments::{Attach, ReportFormat, Run, Watch};
+use crate::{
+    growth,
+    probe::Limits,
+    report,
+    session::{self, Config, Outcome, Whom},
+    target,
+};
+use anyhow::Result;
+use std::io::{IsTerminal as _, Write as _};
+
+/// Watches a running process.
+pub fn attach(verb: Attach, verbose: u8, quiet: bool) -> Result<u8> {
+    session::require_privileges()?;
+    let pid = match (verb.pid, &verb.name, &verb.unit) {
+        (Some(pid), _, _) => pid,
+        (_, Some(pattern), _) => target::find_by_name(pattern)?,
+        (_, _, Some(unit)) => target::find_by_unit(unit)?,
+        (None, None, None) => anyhow::bail!("name a process: a PID, --name or --unit"),
+    };
+    watch(Whom::Process(pid), &verb.watch, verbose, quiet)
+}
+
+/// Starts a command and watches it.
+pub fn run(verb: Run, verbose: u8, quiet: bool) -> Result<u8> {
+    session::require_privileges()?;
+    watch(Whom::Command(verb.command), &verb.watch, verbose, quiet)
+}
+
+fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
+    let config = Config {
+        whom,
+        duration: watch.duration,
+        interval: watch.interval,
+        min_size_bytes: watch.min_size,
+        out: watch.out.clone(),
+        limits: Limits {
+            max_live: watch.max_live,
+            max_stacks: watch.max_stacks,
+            ..Limits::default()
+        },
+        mappings: !watch.no_mappings,
+        kernel_log: verbose >= 2,
+        progress: !quiet && std::io::stderr().is_terminal(),
+    };
+    let Outcome { recording, folder } = session::watch(config)?;
+    let report = report::build(&recording, &growth::Limits::default());
+    if let Some(folder) = folder {
+        session::write_reports(&folder, &report)?;
+        eprintln!("outlive: capture, reports and flamegraphs are in {}", folder.display());
+    }
+    let mut stdout = std::io::stdout().lock();
+    let text = match watch.format {
+        ReportFormat::Text => report::text(&report, stdout.is_terminal()),
+        ReportFormat::Json => report::json(&report),
+    };
+    let code = report::outcome(&report, watch.fail_on_growth);
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever read it had enough; the answer stands.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(code),
+        written => written.map(|()| code).map_err(Into::into),
+    }
+}

@@ -1,0 +1,57 @@
+//! When births go into a new epoch. Epochs grow with the session, so that a day has no more of
+//! them than memory allows: about sixteen for every doubling of its length, and a handful more.
+
+use std::time::Duration;
+
+/// The shortest epoch.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// An epoch is at least this share of the session so far.
+const SHARE: u32 = 24;
+
+/// The present epoch and when it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Epochs {
+    number: u32,
+    began: Duration,
+}
+
+impl Default for Epochs {
+    fn default() -> Self {
+        Self { number: 1, began: Duration::ZERO }
+    }
+}
+
+impl Epochs {
+    /// The number of a new epoch, when one begins `now` (time since the session began).
+    pub fn advance(&mut self, now: Duration) -> Option<u32> {
+        if now.saturating_sub(self.began) < SHORTEST.max(now / SHARE) {
+            return None;
+        }
+        self.number += 1;
+        self.began = now;
+        Some(self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_a_bounded_number_of_epochs() {
+        let mut epochs = Epochs::default();
+        let mut last = 1;
+        for second in 0..86_400 {
+            last = epochs.advance(Duration::from_secs(second)).unwrap_or(last);
+        }
+        assert!((100..260).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn a_short_session_has_one_a_second() {
+        let mut epochs = Epochs::default();
+        assert_eq!(epochs.advance(Duration::from_millis(900)), None);
+        assert_eq!(epochs.advance(Duration::from_millis(1000)), Some(2));
+        assert_eq!(epochs.advance(Duration::from_millis(1500)), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! Starts a command with its probes in place before its first instruction.
+//!
+//! The command is held by ptrace while the dynamic loader maps libraries, one system call at a
+//! time, until the allocator is mapped and none of its code has run; then the probes go in, and
+//! the command runs on untraced by ptrace.
+
+use super::{
+    Config,
+    setup::{self, Started},
+};
+use crate::{plan::PlanError, probe::Probes};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command},
+};
+
+/// System calls that the loader makes between mapping the last library and running any of their
+/// code: it sets the thread pointer up (glibc), or the thread's identity.
+const LIBRARIES_ARE_MAPPED: [i64; 2] = [libc::SYS_arch_prctl, libc::SYS_set_tid_address];
+/// A loader that has made this many system calls without coming there is none that we know.
+const MAX_LOADER_CALLS: u32 = 50_000;
+
+/// Starts `command`, and attaches before it runs.
+///
+/// # Errors
+/// When it cannot be started or traced; it is killed then.
+pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)> {
+    let (program, arguments) = command.split_first().context("no command to run")?;
+    let mut builder = Command::new(program);
+    builder.args(arguments);
+    // SAFETY: ptrace(PTRACE_TRACEME) and nothing else happens between fork and exec; it is a bare
+    // system call.
+    unsafe { builder.pre_exec(|| ptrace_result(libc::PTRACE_TRACEME, 0, 0)) };
+    let child = builder.spawn().with_context(|| format!("starting {}", program.display()))?;
+    let mut held = Held { child: Some(child), pid: 0 };
+    held.pid = held.child.as_ref().map_or(0, Child::id);
+    held.wait_for_stop()?;
+    ptrace_result(
+        libc::PTRACE_SETOPTIONS,
+        held.pid,
+        (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL) as usize,
+    )
+    .context("taking hold of the command")?;
+    let mut started = held.wait_for_allocator(config)?;
+    let mut probes = setup::load(&started, config)?;
+    probes.attach(&started.plan)?;
+    started.child = Some(held.release()?);
+    Ok((started, probes))
+}
+
+/// A command stopped by ptrace; killed when dropped.
+struct Held {
+    child: Option<Child>,
+    pid: u32,
+}
+
+impl Held {
+    /// Steps the command until its allocator is mapped and has not run.
+    fn wait_for_allocator(&mut self, config: &Config) -> Result<Started> {
+        // A static program has everything mapped from the start.
+        let mut refusal = match setup::prepare(self.pid, config) {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        for _ in 0..MAX_LOADER_CALLS {
+            if !is_missing_allocator(&refusal) {
+                return Err(refusal);
+            }
+            let Some(call) = self.next_system_call()? else {
+                bail!(refusal.context("the command ended before an allocator was mapped"));
+            };
+            if LIBRARIES_ARE_MAPPED.contains(&call) {
+                match setup::prepare(self.pid, config) {
+                    Ok(started) => return Ok(started),
+                    Err(error) => refusal = error,
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Runs to the next entry or exit of a system call; its number, or `None` at the end.
+    fn next_system_call(&mut self) -> Result<Option<i64>> {
+        let mut signal = 0;
+        loop {
+            ptrace_result(libc::PTRACE_SYSCALL, self.pid, signal)
+                .context("stepping the command")?;
+            let status = self.wait()?;
+            if !libc::WIFSTOPPED(status) {
+                self.child = None;
+                return Ok(None);
+            }
+            // PTRACE_O_TRACESYSGOOD marks system calls with bit 7.
+            if libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+                return self.system_call_number().map(Some);
+            }
+            let stop = libc::WSTOPSIG(status);
+            signal = if stop == libc::SIGTRAP { 0 } else { stop as usize };
+        }
+    }
+
+    fn system_call_number(&self) -> Result<i64> {
+        // SAFETY: all zeros is a valid value of the plain structure.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        ptrace_result(libc::PTRACE_GETREGS, self.pid, (&raw mut registers) as usize)
+            .context("reading the command's registers")?;
+        Ok(registers.orig_rax as i64)
+    }
+
+    fn wait_for_stop(&mut self) -> Result<()> {
+        let status = self.wait()?;
+        if !libc::WIFSTOPPED(status) {
+            self.child = None;
+        }
+        ensure!(libc::WIFSTOPPED(status), "the command ended before it ran");
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<libc::c_int> {
+        let mut status = 0;
+        // SAFETY: waits for our own child; `status` is a valid place.
+        let waited = unsafe { libc::waitpid(self.pid as libc::pid_t, &raw mut status, 0) };
+        if waited < 0 {
+            return Err(io::Error::last_os_error()).context("waiting for the command");
+        }
+        Ok(status)
+    }
+
+    /// Lets the command run.
+    fn release(mut self) -> Result<Child> {
+        ptrace_result(libc::PTRACE_DETACH, self.pid, 0).context("letting the command go")?;
+        self.child.take().context("the command has ended")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn is_missing_allocator(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<PlanError>(), Some(PlanError::NoAllocator { .. }))
+}
+
+fn ptrace_result(request: libc::c_uint, pid: u32, data: usize) -> io::Result<()> {
+    // SAFETY: requests that take no memory but the one that `data` points to, which the caller
+    // keeps alive.
+    let result = unsafe { libc::ptrace(request, pid as libc::pid_t, 0_usize, data) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,89 @@
+//! Writes files beside and renames them, so that nobody ever finds half a file. Captures and
+//! reports say a lot about a program: they are readable by their owner alone.
+
+use crate::report::{self, Report, View};
+use anyhow::{Context as _, Result, ensure};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// The folder of `--out`.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Whether this session made it.
+    made: bool,
+    kept: bool,
+}
+
+impl Folder {
+    /// Makes it where needed, and checks that it can be written to.
+    ///
+    /// # Errors
+    /// A sentence when it cannot.
+    pub fn prepare(path: PathBuf) -> Result<Self> {
+        let made = !path.exists();
+        let shown = path.display().to_string();
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("--out {shown} cannot be made or is no directory; name a folder that can be written to"))?;
+        ensure!(path.is_dir(), "--out {shown} is no directory; name a folder");
+        tempfile::tempfile_in(&path)
+            .with_context(|| format!("--out {shown} cannot be written to; name another folder"))?;
+        Ok(Self { path, made, kept: false })
+    }
+
+    /// Where the capture goes.
+    pub fn capture(&self) -> PathBuf {
+        self.path.join("capture.outlive")
+    }
+
+    /// The session has begun: the folder stays from now on.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.made && !self.kept {
+            // Not empty, or gone already: leave it.
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// Writes report.json, report.txt, live.svg and growth.svg.
+///
+/// # Errors
+/// The first file that could not be written.
+pub fn write_reports(folder: &Path, report: &Report) -> Result<()> {
+    let svg = |view| report::svg(report, view).context("drawing the flamegraph");
+    write_beside(&folder.join("report.json"), report::json(report).as_bytes())?;
+    write_beside(&folder.join("report.txt"), report::text(report, false).as_bytes())?;
+    write_beside(&folder.join("live.svg"), &svg(View::Live)?)?;
+    write_beside(&folder.join("growth.svg"), &svg(View::Growth)?)
+}
+
+/// Writes a whole file beside its place, then renames it.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
