@@ -110,11 +110,9 @@ impl Session {
     async fn run(&mut self, config: &Config, ending: &mut Ending) -> Result<EndReason> {
         let events =
             self.probes.events_fd().try_clone_to_owned().context("sharing the ring buffer")?;
-        let events = AsyncFd::register_with_interest(events, Interest::READABLE)
-            .context("watching the ring buffer")?;
+        let events = readable(events).context("watching the ring buffer")?;
         let Some(exit) = pidfd(self.tgid)? else { return Ok(EndReason::TargetExited) };
-        let exit = AsyncFd::register_with_interest(exit, Interest::READABLE)
-            .context("watching for the target's end")?;
+        let exit = readable(exit).context("watching for the target's end")?;
         let mut log = config.kernel_log.then(|| self.kernel_log()).flatten();
         let mut ticks = tokio::time::interval(config.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -340,6 +338,12 @@ async fn sleep_until(then: Option<tokio::time::Instant>) {
         Some(then) => tokio::time::sleep_until(then).await,
         None => std::future::pending().await,
     }
+}
+
+/// Registers a descriptor with the event loop.
+fn readable(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by what is returned, so it is open as long as registered.
+    unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Becomes readable when the process ends (pidfd_open(2), Linux 5.3); `None` when it has ended.
