@@ -136,7 +136,7 @@ fn settle_realloc(
         // Refused: the old block lives on.
         if thread.has_old_block == 1 {
             let key = live_key(thread.old_address, generation());
-            let _ = LIVE.insert(key, &thread.old_block, REPLACE);
+            let _ = LIVE.insert(key, thread.old_block, REPLACE);
         }
         return Err(Counter::FailedAllocations);
     }
@@ -180,7 +180,7 @@ fn settle(thread: &mut ThreadState, registers: Registers, address: u64) -> Resul
     unwind::walk(thread, registers, domain::MALLOC);
     let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
     let key = live_key(address, generation());
-    if LIVE.insert(key, &block, NO_REPLACE).is_err() {
+    if LIVE.insert(key, block, NO_REPLACE).is_err() {
         let Some(old) = LIVE.get_ptr(key) else {
             add(Counter::LiveMapFullBytes, size_bytes);
             return Err(Counter::LiveMapFullBlocks);
@@ -190,7 +190,7 @@ fn settle(thread: &mut ThreadState, registers: Registers, address: u64) -> Resul
         let old = unsafe { *old };
         died(&old);
         count(Counter::AddressReused);
-        if LIVE.insert(key, &block, REPLACE).is_err() {
+        if LIVE.insert(key, block, REPLACE).is_err() {
             add(Counter::LiveMapFullBytes, size_bytes);
             return Err(Counter::LiveMapFullBlocks);
         }

@@ -3,7 +3,10 @@
 use crate::plan::{Function, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
-    programs::{ProgramError, UProbe, uprobe::UProbeScope},
+    programs::{
+        ProgramError, UProbe,
+        uprobe::{UProbeLink, UProbeScope},
+    },
 };
 use std::num::NonZeroU32;
 
@@ -69,23 +72,43 @@ pub struct AttachFailure {
     source: ProgramError,
 }
 
+/// Placed probes; dropping them takes them out.
+///
+/// # Cost
+/// The kernel waits for a grace period when a probe goes (some 40 ms); all go at once, so that
+/// the periods are shared.
+#[derive(Default)]
+pub struct Links(Vec<UProbeLink>);
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            for link in self.0.drain(..) {
+                scope.spawn(move || drop(link));
+            }
+        });
+    }
+}
+
 /// Places every probe of the plan into process `tgid`.
 ///
 /// A return probe goes in before its entry probe: a return without an entry is ignored, an entry
 /// without a return would be counted as a loss.
 ///
 /// # Errors
-/// The first probe that fails; those already placed go away with `ebpf`.
-pub fn attach(ebpf: &mut Ebpf, plan: &ProbePlan, tgid: u32) -> Result<(), AttachFailure> {
+/// The first probe that fails; those already placed go away with their links.
+pub fn attach(ebpf: &mut Ebpf, plan: &ProbePlan, tgid: u32) -> Result<Links, AttachFailure> {
+    let mut links = Links::default();
     let mut points: Vec<&ProbePoint> = plan.points.iter().collect();
     points.sort_by_key(|point| rank(point.function));
     for point in points {
         if let Some(name) = return_program(point.function) {
-            place(ebpf, name, point, point.return_offset(), tgid)?;
+            links.0.push(place(ebpf, name, point, point.return_offset(), tgid)?);
         }
-        place(ebpf, entry_program(point.function), point, point.probe_offset, tgid)?;
+        let entry = entry_program(point.function);
+        links.0.push(place(ebpf, entry, point, point.probe_offset, tgid)?);
     }
-    Ok(())
+    Ok(links)
 }
 
 fn place(
@@ -94,7 +117,7 @@ fn place(
     point: &ProbePoint,
     offset: u64,
     tgid: u32,
-) -> Result<(), AttachFailure> {
+) -> Result<UProbeLink, AttachFailure> {
     let failure = |source| AttachFailure {
         function: point.function,
         path: point.display_path.display().to_string(),
@@ -107,5 +130,8 @@ fn place(
         .and_then(TryInto::try_into)
         .map_err(failure)?;
     let scope = NonZeroU32::new(tgid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-    program.attach(offset, &point.file, scope).map(drop).map_err(failure)
+    program
+        .attach(offset, &point.file, scope)
+        .and_then(|link| program.take_link(link))
+        .map_err(failure)
 }

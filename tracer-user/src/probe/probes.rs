@@ -1,10 +1,11 @@
 //! A loaded and attached kernel side, read once a tick.
 
 use super::{
-    attach::{self, AttachFailure},
+    attach::{self, AttachFailure, Links},
     calibrate,
     events::{self, Event},
     kernel_layout,
+    kernel_log::KernelLog,
     mapped::MappedArray,
     mapping_account::MappingAccount,
     object::{self, ObjectError},
@@ -145,6 +146,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// A loaded kernel side. Dropping it detaches every probe and frees every map.
 pub struct Probes {
+    /// First, so that the probes go before the programs.
+    links: Links,
     ebpf: Ebpf,
     settings: Settings,
     slots: MappedArray<Slot>,
@@ -209,6 +212,7 @@ impl Probes {
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
             events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
             ranges: taken(&mut ebpf, "OUTLIVE_RANGES")?,
+            links: Links::default(),
             ebpf,
             settings,
             seen: Vec::new(),
@@ -230,7 +234,9 @@ impl Probes {
     pub fn attach(&mut self, plan: &ProbePlan) -> Result<(), ProbeError> {
         self.attach_tracepoint("process_exec", "sched_process_exec")?;
         self.attach_tracepoint("thread_exit", "sched_process_exit")?;
-        attach::attach(&mut self.ebpf, plan, self.settings.target_tgid).map_err(ProbeError::Attach)
+        self.links = attach::attach(&mut self.ebpf, plan, self.settings.target_tgid)
+            .map_err(ProbeError::Attach)?;
+        Ok(())
     }
 
     fn attach_tracepoint(
@@ -248,9 +254,9 @@ impl Probes {
         program.attach(tracepoint).map(drop).map_err(|error| ProbeError::load(name, error))
     }
 
-    /// The kernel side itself, for the log reader.
-    pub fn ebpf_mut(&mut self) -> &mut Ebpf {
-        &mut self.ebpf
+    /// Reader of the kernel side's debug messages; it can be taken once.
+    pub fn kernel_log(&mut self) -> Option<KernelLog> {
+        KernelLog::open(&mut self.ebpf)
     }
 
     /// Becomes readable when events wait.

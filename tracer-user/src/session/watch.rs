@@ -113,7 +113,7 @@ impl Session {
         let events = readable(events).context("watching the ring buffer")?;
         let Some(exit) = pidfd(self.tgid)? else { return Ok(EndReason::TargetExited) };
         let exit = readable(exit).context("watching for the target's end")?;
-        let mut log = config.kernel_log.then(|| self.kernel_log()).flatten();
+        let mut log = config.kernel_log.then(|| self.probes.kernel_log()).flatten();
         let mut ticks = tokio::time::interval(config.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let end =
@@ -141,13 +141,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// Reader of the kernel side's debug messages.
-    fn kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
-        aya_log::EbpfLogger::init(self.probes.ebpf_mut())
-            .map_err(|error| log::warn!("no messages from the kernel side: {error}"))
-            .ok()
     }
 
     fn tick(&mut self) -> Result<()> {

@@ -68,7 +68,7 @@ fn signed(bytes: &mut &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    include!("location_samples.rs");
+    use crate::runtime::python::location_samples::SAMPLES;
 
     #[test]
     fn every_instruction_has_the_line_the_interpreter_says() {

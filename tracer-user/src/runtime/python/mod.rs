@@ -4,6 +4,8 @@
 pub mod code;
 mod decode;
 pub mod location;
+#[cfg(test)]
+mod location_samples;
 
 pub use code::CodeReader;
 
