@@ -133,7 +133,8 @@ fn check_cargo(line: &str) {
 fn help_of_xtask(verb: &str) -> String {
     let mut command = Command::new("cargo");
     command.args(["xtask", verb, "--help"]).current_dir(root()).stdin(Stdio::null());
-    let output = run_to_end(command);
+    // However long it takes: xtask may have to be built first.
+    let output = command.output().expect("run cargo");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo xtask {verb} --help:\n{stderr}");
     String::from_utf8_lossy(&output.stdout).into_owned()
