@@ -151,7 +151,16 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
         return summary.skip(NAME, "tracer-user declares no [[test]]");
     }
     summary.step(NAME, || {
-        let mut cargo = cargo(&["test", "--release", "-p", "tracer-user", "--test", "*", "--"]);
+        let mut cargo = cargo(&[
+            "test",
+            "--release",
+            "-p",
+            "tracer-user",
+            "--no-fail-fast",
+            "--test",
+            "*",
+            "--",
+        ]);
         command::run(cargo.arg("--test-threads=1").args(&args.filter))
     });
 }

@@ -8,7 +8,7 @@ use super::{
     Config,
     setup::{self, Started},
 };
-use crate::{plan::PlanError, probe::Probes};
+use crate::probe::Probes;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
     ffi::OsString,
@@ -66,7 +66,7 @@ impl Held {
             Err(error) => error,
         };
         for _ in 0..MAX_LOADER_CALLS {
-            if !is_missing_allocator(&refusal) {
+            if !setup::is_missing_allocator(&refusal) {
                 return Err(refusal);
             }
             let Some(call) = self.next_system_call()? else {
@@ -143,10 +143,6 @@ impl Drop for Held {
             let _ = child.wait();
         }
     }
-}
-
-fn is_missing_allocator(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<PlanError>(), Some(PlanError::NoAllocator { .. }))
 }
 
 fn ptrace_result(request: libc::c_uint, pid: u32, data: usize) -> io::Result<()> {

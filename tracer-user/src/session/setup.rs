@@ -2,14 +2,14 @@
 
 use super::Config;
 use crate::{
-    plan::{self, ProbePlan},
+    plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
     runtime::python::{self, PythonRuntime},
     target::{self, Target},
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
-use std::process::Child;
+use std::{process::Child, time::Duration};
 
 /// A target with its probes planned.
 pub struct Started {
@@ -38,6 +38,27 @@ pub fn prepare(pid: u32, config: &Config) -> Result<Started> {
     Ok(Started { target, plan, python, warnings, child: None })
 }
 
+/// How often, and how long in all, a process without an allocator is looked at again.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
+const SECOND_LOOKS: u32 = 10;
+
+/// As [`prepare`], for a process that may have been started a moment ago: its loader may not have
+/// mapped the allocator yet.
+fn prepare_young(pid: u32, config: &Config) -> Result<Started> {
+    for _ in 0..SECOND_LOOKS {
+        match prepare(pid, config) {
+            Err(error) if is_missing_allocator(&error) => std::thread::sleep(SECOND_LOOK),
+            answer => return answer,
+        }
+    }
+    prepare(pid, config)
+}
+
+/// Whether it is the allocator that was not found.
+pub fn is_missing_allocator(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<PlanError>(), Some(PlanError::NoAllocator { .. }))
+}
+
 /// Loads the kernel side for a prepared target.
 ///
 /// # Errors
@@ -58,7 +79,7 @@ pub fn load(started: &Started, config: &Config) -> Result<Probes> {
 /// # Errors
 /// When it cannot be traced.
 pub fn attach(pid: u32, config: &Config) -> Result<(Started, Probes)> {
-    let started = prepare(pid, config)?;
+    let started = prepare_young(pid, config)?;
     let mut probes = load(&started, config)?;
     probes.attach(&started.plan).map_err(|error| {
         if started.target.is_alive() {

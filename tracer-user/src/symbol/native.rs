@@ -158,7 +158,7 @@ impl Native {
 fn frames_of(symbol: &Sym<'_>, bare: &Frame) -> Vec<Frame> {
     let frame = |name: &str, code: Option<&CodeInfo<'_>>| {
         let mut frame = bare.clone();
-        frame.function = name.chars().take(MAX_NAME_CHARACTERS).collect();
+        frame.function = exported(name).chars().take(MAX_NAME_CHARACTERS).collect();
         frame.file = code.map(|code| code.to_path().display().to_string());
         frame.line = code.and_then(|code| code.line);
         frame
@@ -171,6 +171,12 @@ fn frames_of(symbol: &Sym<'_>, bare: &Frame) -> Vec<Frame> {
         .collect();
     frames.push(frame(&symbol.name, symbol.code_info.as_deref()));
     frames
+}
+
+/// glibc's debug information calls an exported function by its internal alias
+/// (`__GI___strdup`); people know it by the name behind.
+fn exported(name: &str) -> &str {
+    name.strip_prefix("__GI_").unwrap_or(name)
 }
 
 fn nameless(function: String, module: Option<String>, offset: Option<u64>) -> Frame {
