@@ -13,10 +13,12 @@ pub const CODE_RANGE_SEARCH_STEPS: usize = 11;
 pub const DEFAULT_MAX_THREADS: u32 = 8192;
 /// Distinct stacks.
 pub const DEFAULT_MAX_STACKS: u32 = 65_536;
-/// Counter slots: one per stack and birth epoch.
-pub const DEFAULT_MAX_SLOTS: u32 = 262_144;
+/// Counter slots: one per stack and birth epoch; 48 bytes of kernel memory each, taken at once.
+pub const DEFAULT_MAX_SLOTS: u32 = 131_072;
 /// Blocks that can be live at once; about 96 bytes of kernel memory each, taken as they appear.
-pub const DEFAULT_MAX_LIVE_BLOCKS: u32 = 1_000_000;
+/// The machines that need outlive are small and nearly full: with half a million blocks it stays
+/// below 150 MB in all, its own process included.
+pub const DEFAULT_MAX_LIVE_BLOCKS: u32 = 500_000;
 /// Bytes of the ring buffer for rare events.
 pub const DEFAULT_RING_BYTES: u32 = 2 * 1024 * 1024;
 /// A frame pointer further than this above the last one is not believed, in bytes.

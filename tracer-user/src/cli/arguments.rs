@@ -16,7 +16,7 @@ use tracer_common::limits::{DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_STACKS};
     after_help = "\
 Examples:
   sudo outlive attach 4321 --duration 60s --out findings
-  sudo outlive attach --name 'gunicorn.*worker'
+  sudo outlive attach --name '^gunicorn: worker'
   sudo outlive run -- python3 app.py
   outlive report findings/capture.outlive --format svg --view growth -o growth.svg
 

@@ -1,7 +1,6 @@
 //! Offsets inside kernel structures, from the running kernel's BTF.
 
 use btf_rs::{Btf, Type};
-use std::path::Path;
 use tracer_common::config::KernelLayout;
 
 /// Where the running kernel publishes its types.
@@ -14,9 +13,14 @@ const MAX_NESTING: u32 = 8;
 /// # Errors
 /// A sentence when BTF is missing or lacks a member.
 pub fn read() -> Result<KernelLayout, String> {
-    let btf = Btf::from_file(Path::new(VMLINUX_BTF)).map_err(|error| {
-        format!("the kernel's type information {VMLINUX_BTF} cannot be read ({error}); outlive needs a kernel built with CONFIG_DEBUG_INFO_BTF")
-    })?;
+    let lacking = |error: &dyn std::fmt::Display| {
+        format!(
+            "the kernel's type information {VMLINUX_BTF} cannot be read ({error}); outlive needs a kernel built with CONFIG_DEBUG_INFO_BTF"
+        )
+    };
+    // In one piece: the reader's own way to open a file makes a system call a field.
+    let bytes = std::fs::read(VMLINUX_BTF).map_err(|error| lacking(&error))?;
+    let btf = Btf::from_bytes(&bytes).map_err(|error| lacking(&error))?;
     let find = |path: &[&str]| {
         offset_of(&btf, path)
             .ok_or_else(|| format!("the kernel's type information has no {}", path.join(".")))

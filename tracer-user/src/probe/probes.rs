@@ -390,31 +390,7 @@ impl Probes {
     pub fn close_overhead_window(&mut self) {
         self.overhead.close_window(&self.ebpf);
     }
-
-    /// Kernel memory of all maps of this session, in bytes, as the kernel accounts it.
-    pub fn kernel_bytes(&self) -> u64 {
-        let sizes = [
-            self.counters_memlock(),
-            self.slots.len() as u64 * size_of::<Slot>() as u64,
-            u64::from(self.settings.limits.ring_bytes),
-        ];
-        let live = self.live_blocks() * LIVE_ENTRY_BYTES;
-        let buckets = u64::from(self.settings.limits.max_live).next_power_of_two() * 16;
-        let stack_buckets = u64::from(self.settings.limits.max_stacks).next_power_of_two() * 16;
-        sizes.iter().sum::<u64>() + live + buckets + stack_buckets
-    }
-
-    fn counters_memlock(&self) -> u64 {
-        u64::from(COUNTERS) * 8 * aya::util::nr_cpus().map_or(1, |cpus| cpus as u64)
-    }
-
-    fn live_blocks(&self) -> u64 {
-        self.seen.iter().map(|slot| slot.allocated_blocks.saturating_sub(slot.freed_blocks)).sum()
-    }
 }
-
-/// Kernel memory of one live-map entry: header 48, key 8, value 16, rounded to its size class.
-const LIVE_ENTRY_BYTES: u64 = 96;
 
 fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeError> {
     let object = object::embedded()?;

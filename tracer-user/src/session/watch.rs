@@ -13,7 +13,7 @@ use crate::{
         DEFAULT_MAX_BYTES, EndReason, Host, MappedFile, Meta, RecordedWarning, Recording,
         Settings as RecordedSettings, TargetMeta, TracerMemory, Window, Writer,
     },
-    probe::{Event, Probes},
+    probe::{Event, Probes, kernel_memory_bytes},
     runtime::python,
     symbol::Resolver,
     target,
@@ -148,7 +148,7 @@ impl Session {
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
         tick.memory = measure::target_memory(self.tgid);
-        self.kernel_peak_bytes = self.kernel_peak_bytes.max(self.probes.kernel_bytes());
+        self.kernel_peak_bytes = self.kernel_peak_bytes.max(kernel_memory_bytes());
         self.recording.aggregate.apply(&tick);
         if let Some(writer) = &mut self.writer {
             writer.tick(&tick).context("writing the capture")?;
