@@ -192,7 +192,10 @@ fn write_cost(out: &mut String, report: &Report) -> fmt::Result {
             cost.trap_ns_per_hit,
             cost.share_of_one_core * 100.0,
         )?,
-        None => writeln!(out, "   not measured")?,
+        None => writeln!(
+            out,
+            "   not measured: no probe was hit while outlive timed its programs (200 ms in every 5 s)"
+        )?,
     }
     if let Some(tracer) = report.tracer {
         let (own, maps) =

@@ -236,9 +236,11 @@ impl Session {
         self.console.finish();
         let duration = self.began.elapsed();
         drop(self.probes);
-        let exit_status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-        if let Some(status) = exit_status {
-            eprintln!("outlive: the command ended with {status}");
+        if let Some(child) = &mut self.child {
+            match child.try_wait().ok().flatten() {
+                Some(status) => eprintln!("outlive: the command ended with {status}"),
+                None => eprintln!("outlive: the command runs on, as PID {}", child.id()),
+            }
         }
         let raw_stacks: Vec<_> = self.recording.raw_stacks.values().cloned().collect();
         for raw in raw_stacks {
