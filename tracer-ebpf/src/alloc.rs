@@ -70,19 +70,7 @@ pub fn reallocarr_enter(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64) -> u32 {
     count(Counter::AllocationHits);
-    let thread = match thread::find_or_make(thread::current_tid()) {
-        Ok(thread) => thread,
-        Err(counter) => {
-            count(counter);
-            return 0;
-        }
-    };
-    if thread.is_nested(sp) {
-        count(Counter::NestedCalls);
-        return 0;
-    }
-    thread.call = call;
-    thread.sp = sp;
+    let Some(thread) = thread::begin(call, sp) else { return 0 };
     thread.size_bytes = size_bytes;
     thread.old_address = old_address;
     thread.has_old_block = 0;

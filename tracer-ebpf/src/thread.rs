@@ -66,9 +66,29 @@ pub fn find(tid: u32) -> Option<&'static mut ThreadState> {
     Some(unsafe { &mut *state })
 }
 
+/// Puts a call of the current thread in flight; `None`, and counted, when it runs inside another
+/// one or cannot be followed.
+#[inline(always)]
+pub fn begin(call: u32, sp: u64) -> Option<&'static mut ThreadState> {
+    let thread = match find_or_make(current_tid()) {
+        Ok(thread) => thread,
+        Err(counter) => {
+            count(counter);
+            return None;
+        }
+    };
+    if thread.is_nested(sp) {
+        count(Counter::NestedCalls);
+        return None;
+    }
+    thread.call = call;
+    thread.sp = sp;
+    Some(thread)
+}
+
 /// The state of the current thread, made where it has none.
 #[inline(always)]
-pub fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
+fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
     if let Some(state) = find(tid) {
         return Ok(state);
     }
