@@ -8,6 +8,7 @@ use crate::symbol::Resolver;
 use crate::target::discover;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use tracer_common::record::PythonFrame;
 
 const PROGRAM: &str = "\
@@ -62,7 +63,22 @@ fn waiting(interpreter: &PathBuf) -> Option<(Running, u64)> {
     let mut line = String::new();
     BufReader::new(child.0.stdout.take()?).read_line(&mut line).ok()?;
     let block = line.split_whitespace().nth(1)?.parse().ok()?;
+    wait_until_it_reads(child.0.id());
     Some((child, block))
+}
+
+/// The line is printed before the program waits: returns once it is inside read(0, ...), which is
+/// system call 0 on x86-64 (proc(5), /proc/PID/syscall).
+fn wait_until_it_reads(tgid: u32) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let reads = || {
+        let text = std::fs::read_to_string(format!("/proc/{tgid}/syscall")).unwrap_or_default();
+        text.starts_with("0 0x0 ")
+    };
+    while !reads() {
+        assert!(Instant::now() < deadline, "{tgid} never came to wait for its input");
+        std::thread::yield_now();
+    }
 }
 
 /// The frames of a thread: code object and instruction offset, innermost first.
