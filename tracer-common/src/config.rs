@@ -11,10 +11,10 @@ pub struct Config {
     pub target_tgid: u32,
     /// 1 when debug messages are wanted (aya-log).
     pub verbose: u32,
-    /// 1 when mapping calls (mmap, munmap, mremap, brk, sbrk) are probed.
-    pub mappings: u32,
     /// Length of the slot array; the map's own limit cannot be asked for from a program.
     pub max_slots: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Where the kernel keeps things (from BTF).
     pub kernel: KernelLayout,
     /// Where CPython keeps things; `kind` 0 when the target is none.

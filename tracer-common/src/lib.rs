@@ -14,4 +14,4 @@ pub mod record;
 pub mod slot;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

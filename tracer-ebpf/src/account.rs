@@ -39,8 +39,8 @@ pub fn slot_of_stack(thread: &mut ThreadState) -> u32 {
     let Some(control) = control() else { return UNATTRIBUTED_SLOT };
     let (hash, epoch) = (thread.stack.stack_hash, control.epoch);
     let Some(entry) = STACKS.get_ptr_mut(hash) else { return first_slot(thread, epoch) };
-    // SAFETY: the kernel returned a pointer to an aligned u64 of this map; entries of it are
-    // never removed while a thread could book to them, but in `first_slot`, which sends nothing.
+    // SAFETY: the kernel returned a pointer to an aligned u64 of this map, valid until the program
+    // ends even if `first_slot` takes the entry out meanwhile.
     let packed = unsafe { entry.read_volatile() };
     let (entry_epoch, slot) = unpack_stack_entry(packed);
     if entry_epoch == epoch {
@@ -66,7 +66,7 @@ fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
         count(Counter::SlotTableFull);
         return UNATTRIBUTED_SLOT;
     };
-    if STACKS.insert(hash, pack_stack_entry(epoch, slot), u64::from(BPF_NOEXIST)).is_err() {
+    if STACKS.insert(hash, pack_stack_entry(epoch, slot), NO_REPLACE).is_err() {
         // Entered by another thread in the meantime, or the table is full.
         if let Some(entry) = STACKS.get_ptr(hash) {
             // SAFETY: the kernel returned a pointer to an aligned u64 of this map.

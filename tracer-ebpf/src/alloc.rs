@@ -99,8 +99,7 @@ fn take_old_block(thread: &mut ThreadState, address: u64) {
 pub fn alloc_return(ctx: RetProbeContext) -> u32 {
     count(Counter::ReturnHits);
     let (registers, result) = at_return(&ctx);
-    let Some(thread) = thread::find(thread::current_tid()) else { return 0 };
-    let Some(call) = thread.finish(registers.sp) else { return 0 };
+    let Some((thread, call)) = thread::end(registers.sp) else { return 0 };
     let outcome = match call {
         call::ALLOCATE => settle(thread, registers, result),
         call::REALLOCATE => settle_realloc(thread, registers, result),

@@ -10,8 +10,8 @@ static CONFIG: Config = Config {
     min_size_bytes: 0,
     target_tgid: 0,
     verbose: 0,
-    mappings: 0,
     max_slots: 0,
+    reserved: 0,
     kernel: KernelLayout { task_fsbase: 0, task_mm: 0, mm_brk: 0, reserved: 0 },
     python: PythonLayout {
         tss_avma: 0,

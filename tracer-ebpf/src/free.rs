@@ -18,11 +18,8 @@ pub fn free_enter(ctx: ProbeContext) -> u32 {
     if address == 0 {
         return 0;
     }
-    if let Some(thread) = thread::find(thread::current_tid())
-        && thread.is_nested(sp)
-    {
-        // The outer call (realloc) books it.
-        count(Counter::NestedCalls);
+    // Inside realloc it is realloc that books it.
+    if thread::is_inside_call(sp) {
         return 0;
     }
     let key = live_key(address, generation());

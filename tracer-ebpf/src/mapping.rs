@@ -57,10 +57,7 @@ pub fn sbrk_enter(ctx: ProbeContext) -> u32 {
 pub fn munmap_enter(ctx: ProbeContext) -> u32 {
     count(Counter::MappingHits);
     let (sp, [address, length, ..]) = at_entry(&ctx);
-    if let Some(thread) = thread::find(thread::current_tid())
-        && thread.is_nested(sp)
-    {
-        count(Counter::NestedCalls);
+    if thread::is_inside_call(sp) {
         return 0;
     }
     // What the kernel will refuse changes nothing.
@@ -86,8 +83,7 @@ fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64, old_length: u64)
 pub fn mapping_return(ctx: RetProbeContext) -> u32 {
     count(Counter::MappingHits);
     let (registers, result) = at_return(&ctx);
-    let Some(thread) = thread::find(thread::current_tid()) else { return 0 };
-    let Some(call) = thread.finish(registers.sp) else { return 0 };
+    let Some((thread, call)) = thread::end(registers.sp) else { return 0 };
     if let Some(mut mapping) = describe(thread, call, result) {
         mapping.stack_hash = stack_of(thread, registers);
         send(mapping);

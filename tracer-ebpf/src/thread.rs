@@ -59,7 +59,7 @@ pub fn current_tid() -> u32 {
 
 /// The state of the current thread, where it has one.
 #[inline(always)]
-pub fn find(tid: u32) -> Option<&'static mut ThreadState> {
+fn find(tid: u32) -> Option<&'static mut ThreadState> {
     let state = THREADS.get_ptr_mut(tid)?;
     // SAFETY: the entry belongs to the current thread, which is stopped in this probe; nobody
     // else touches it, and it is removed only when the thread exits.
@@ -86,6 +86,25 @@ pub fn begin(call: u32, sp: u64) -> Option<&'static mut ThreadState> {
     Some(thread)
 }
 
+/// Whether the current thread is inside a call in flight, which then books what happens; counted.
+#[inline(always)]
+pub fn is_inside_call(sp: u64) -> bool {
+    let nested = find(current_tid()).is_some_and(|thread| thread.is_nested(sp));
+    if nested {
+        count(Counter::NestedCalls);
+    }
+    nested
+}
+
+/// Takes the call in flight of the current thread, if the return that leaves the stack pointer at
+/// `sp_after_return` is its own.
+#[inline(always)]
+pub fn end(sp_after_return: u64) -> Option<(&'static mut ThreadState, u32)> {
+    let thread = find(current_tid())?;
+    let call = thread.finish(sp_after_return)?;
+    Some((thread, call))
+}
+
 /// The state of the current thread, made where it has none.
 #[inline(always)]
 fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
@@ -101,7 +120,7 @@ impl ThreadState {
     /// Whether a function entered with stack pointer `sp` runs inside the call in flight. A call
     /// in flight that cannot have been returned from by now is given up and counted.
     #[inline(always)]
-    pub fn is_nested(&mut self, sp: u64) -> bool {
+    fn is_nested(&mut self, sp: u64) -> bool {
         if self.call == 0 {
             return false;
         }
@@ -127,7 +146,7 @@ impl ThreadState {
 
     /// Takes the call in flight, if this return is its own.
     #[inline(always)]
-    pub fn finish(&mut self, sp_after_return: u64) -> Option<u32> {
+    fn finish(&mut self, sp_after_return: u64) -> Option<u32> {
         if self.call == 0 || sp_after_return != self.sp.wrapping_add(8) {
             return None;
         }

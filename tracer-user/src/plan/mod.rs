@@ -7,6 +7,7 @@ mod render;
 
 pub use render::{PlanView, render_text, view};
 
+use crate::runtime::python::{self, PythonRuntime};
 use crate::target::elf::{Symbol, Table};
 use crate::target::kernel::Release;
 use crate::target::{MappedFile, Target, stable_exec_mappings};
@@ -14,6 +15,7 @@ use crate::warning::Warning;
 use function::{ALLOCATOR, LIBC_MARK, MAPPING, Name, OPERATOR_NEW};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use tracer_common::config::PythonLayout;
 
 /// What a probed function does; decides which kernel program it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,8 +90,15 @@ pub struct ProbePlan {
     pub points: Vec<ProbePoint>,
     /// Executable ranges of the target, sorted by address, not overlapping.
     pub code_ranges: Vec<tracer_common::slot::CodeRange>,
+    /// The CPython in it, whose frames are walked where its layout is known.
+    pub python: Option<PythonRuntime>,
+}
+
+impl ProbePlan {
     /// How to walk its Python frames; `kind` is `PYTHON_NONE` when there are none.
-    pub python: tracer_common::config::PythonLayout,
+    pub fn python_layout(&self) -> PythonLayout {
+        self.python.as_ref().map(|runtime| runtime.layout).unwrap_or_default()
+    }
 }
 
 /// Why nothing can be probed.
@@ -138,9 +147,8 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     });
     let (code_ranges, range_warnings) = stable_exec_mappings(target);
     warnings.extend(range_warnings);
-    let (python, python_warnings) = crate::runtime::python::detect(target);
+    let (python, python_warnings) = python::detect(target);
     warnings.extend(python_warnings);
-    let python = python.map(|runtime| runtime.layout).unwrap_or_default();
     Ok((ProbePlan { points, code_ranges, python }, warnings))
 }
 

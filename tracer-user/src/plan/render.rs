@@ -81,7 +81,7 @@ pub fn view(plan: &ProbePlan) -> PlanView {
                 walk: if range.walk == walk::FRAME_POINTER { "frame_pointer" } else { "none" },
             })
             .collect(),
-        python_frames: plan.python.kind != PYTHON_NONE,
+        python_frames: plan.python_layout().kind != PYTHON_NONE,
     }
 }
 
@@ -119,7 +119,7 @@ pub fn render_text(plan: &ProbePlan) -> String {
         "{} executable ranges, {walked} of them walked by frame pointers",
         plan.code_ranges.len()
     );
-    let python = if plan.python.kind == PYTHON_NONE { "not walked" } else { "walked" };
+    let python = if plan.python_layout().kind == PYTHON_NONE { "not walked" } else { "walked" };
     let _ = writeln!(text, "Python frames: {python}");
     text
 }

@@ -1,5 +1,6 @@
 //! Which kernel program a function gets, and the order in which probes go in.
 
+use super::probes::ProbeError;
 use crate::plan::{Function, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
@@ -30,12 +31,12 @@ pub const fn entry_program(function: Function) -> &'static str {
 
 /// Name of the return program of a function.
 pub const fn return_program(function: Function) -> Option<&'static str> {
-    match function {
-        Function::Free | Function::Munmap => None,
-        Function::Mmap | Function::Mremap | Function::Brk | Function::Sbrk => {
-            Some("mapping_return")
-        }
-        _ => Some("alloc_return"),
+    if !function.has_return_probe() {
+        None
+    } else if function.is_mapping() {
+        Some("mapping_return")
+    } else {
+        Some("alloc_return")
     }
 }
 
@@ -49,6 +50,27 @@ pub fn programs(points: &[ProbePoint]) -> Vec<&'static str> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// The named probe program, loaded.
+///
+/// # Errors
+/// When the object lacks it or the kernel refuses it.
+pub fn loaded<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, ProbeError> {
+    let program: &mut UProbe = ebpf
+        .program_mut(name)
+        .ok_or(ProbeError::NoProgram(name))?
+        .try_into()
+        .map_err(|error| ProbeError::load(name, error))?;
+    if program.fd().is_err() {
+        program.load().map_err(|error| ProbeError::load(name, error))?;
+    }
+    Ok(program)
+}
+
+/// Fires for one process; 0 is this one.
+pub fn scope(tgid: u32) -> UProbeScope {
+    NonZeroU32::new(tgid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess)
 }
 
 /// The order of attaching. Frees first: a block that is born under our eyes must not die unseen.
@@ -119,9 +141,8 @@ fn place(
         .ok_or(ProgramError::NotLoaded)
         .and_then(TryInto::try_into)
         .map_err(failure)?;
-    let scope = NonZeroU32::new(tgid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
     program
-        .attach(offset, &point.file, scope)
+        .attach(offset, &point.file, scope(tgid))
         .and_then(|link| program.take_link(link))
         .map_err(failure)
 }

@@ -1,11 +1,8 @@
 //! What a probe costs on this machine before our programs do anything: measured at start, on a
 //! function of our own, so that the overhead in the report is a measurement.
 
-use super::probes::ProbeError;
-use aya::{
-    Ebpf,
-    programs::{UProbe, uprobe::UProbeScope},
-};
+use super::{attach, probes::ProbeError};
+use aya::{Ebpf, programs::uprobe::UProbeScope};
 use std::{hint::black_box, path::Path, time::Instant};
 
 /// Calls per measurement; a few milliseconds in all.
@@ -51,14 +48,7 @@ pub fn measure(ebpf: &mut Ebpf) -> Result<TrapCost, ProbeError> {
 /// Nanoseconds a call while the named empty program is attached.
 fn with_probe(ebpf: &mut Ebpf, name: &'static str) -> Result<f64, ProbeError> {
     let executable = Path::new("/proc/self/exe");
-    let program: &mut UProbe = ebpf
-        .program_mut(name)
-        .ok_or(ProbeError::NoProgram(name))?
-        .try_into()
-        .map_err(|error| ProbeError::load(name, error))?;
-    if program.fd().is_err() {
-        program.load().map_err(|error| ProbeError::load(name, error))?;
-    }
+    let program = attach::loaded(ebpf, name)?;
     let link = program
         .attach("outlive_calibration_site", executable, UProbeScope::CallingProcess)
         .map_err(|error| ProbeError::Calibration(error.to_string()))?;

@@ -1,13 +1,9 @@
 //! Empty probes at the sites of a plan: what tracing costs before it does anything. For the
 //! benchmark.
 
-use super::{object, probes::ProbeError};
+use super::{attach, object, probes::ProbeError};
 use crate::plan::ProbePlan;
-use aya::{
-    Ebpf, EbpfLoader,
-    programs::{UProbe, uprobe::UProbeScope},
-};
-use std::num::NonZeroU32;
+use aya::{Ebpf, EbpfLoader};
 
 /// Attached empty probes; dropping it detaches them.
 pub struct Floor {
@@ -42,17 +38,8 @@ fn place(
     file: &std::path::Path,
     tgid: u32,
 ) -> Result<(), ProbeError> {
-    let program: &mut UProbe = ebpf
-        .program_mut(name)
-        .ok_or(ProbeError::NoProgram(name))?
-        .try_into()
-        .map_err(|error| ProbeError::load(name, error))?;
-    if program.fd().is_err() {
-        program.load().map_err(|error| ProbeError::load(name, error))?;
-    }
-    let scope = NonZeroU32::new(tgid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-    program
-        .attach(offset, file, scope)
+    attach::loaded(ebpf, name)?
+        .attach(offset, file, attach::scope(tgid))
         .map(drop)
         .map_err(|error| ProbeError::Calibration(error.to_string()))
 }

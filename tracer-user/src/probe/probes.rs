@@ -19,7 +19,7 @@ use crate::{
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
     maps::{Array, HashMap as BpfHashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint, UProbe},
+    programs::{ProgramError, RawTracePoint},
 };
 use std::{
     collections::HashMap,
@@ -73,8 +73,6 @@ pub struct Settings {
     pub target_tgid: u32,
     /// Debug messages from the kernel side (through `log`).
     pub verbose: bool,
-    /// Follow mapping calls.
-    pub mappings: bool,
 }
 
 /// Why the probes could not be loaded or attached.
@@ -187,14 +185,9 @@ impl Probes {
     /// # Kernel
     /// 5.12 (atomics), 5.8 (ring buffer); tested from 6.1.
     pub fn load(settings: Settings, plan: &ProbePlan) -> Result<Self, ProbeError> {
-        let mut ebpf = load_object(&settings, plan.python)?;
+        let mut ebpf = load_object(&settings, plan.python_layout())?;
         for name in attach::programs(&plan.points) {
-            let program: &mut UProbe = ebpf
-                .program_mut(name)
-                .ok_or(ProbeError::NoProgram(name))?
-                .try_into()
-                .map_err(|error| ProbeError::load(name, error))?;
-            program.load().map_err(|error| ProbeError::load(name, error))?;
+            attach::loaded(&mut ebpf, name)?;
         }
         let trap = calibrate::measure(&mut ebpf)?;
         let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.max_slots as usize)?;
@@ -398,8 +391,8 @@ fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeE
         min_size_bytes: settings.min_size_bytes,
         target_tgid: settings.target_tgid,
         verbose: u32::from(settings.verbose),
-        mappings: u32::from(settings.mappings),
         max_slots: settings.limits.max_slots,
+        reserved: 0,
         kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
         python,
     });

@@ -4,7 +4,6 @@ use super::Config;
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
-    runtime::python::{self, PythonRuntime},
     target::{self, Target},
     warning::Warning,
 };
@@ -17,8 +16,6 @@ pub struct Started {
     pub target: Target,
     /// What is probed.
     pub plan: ProbePlan,
-    /// The CPython in it.
-    pub python: Option<PythonRuntime>,
     /// What is less than it could be.
     pub warnings: Vec<Warning>,
     /// The command, when this session started it.
@@ -33,9 +30,7 @@ pub fn prepare(pid: u32, config: &Config) -> Result<Started> {
     let (target, mut warnings) = target::discover(pid)?;
     let (plan, more) = plan::make(&target, config.mappings)?;
     warnings.extend(more);
-    // Its warnings are among those of the plan.
-    let (python, _) = python::detect(&target);
-    Ok(Started { target, plan, python, warnings, child: None })
+    Ok(Started { target, plan, warnings, child: None })
 }
 
 /// How often, and how long in all, a process without an allocator is looked at again.
@@ -69,7 +64,6 @@ pub fn load(started: &Started, config: &Config) -> Result<Probes> {
         min_size_bytes: config.min_size_bytes,
         target_tgid: started.target.tgid,
         verbose: config.kernel_log,
-        mappings: config.mappings,
     };
     Probes::load(settings, &started.plan).context("loading the kernel side")
 }
@@ -95,7 +89,7 @@ pub fn attach(pid: u32, config: &Config) -> Result<(Started, Probes)> {
 
 /// Name of the target's language runtime and its version, for the report.
 pub fn runtime_of(started: &Started) -> (String, Option<String>) {
-    if let Some(python) = &started.python {
+    if let Some(python) = &started.plan.python {
         return ("python".into(), Some(python.version.to_string()));
     }
     let name = started.target.exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();

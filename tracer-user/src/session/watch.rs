@@ -86,7 +86,7 @@ impl Session {
         let now = Instant::now();
         let mut session = Self {
             probes,
-            resolvers: vec![Resolver::new(tgid, &started.target, started.python.take())],
+            resolvers: vec![Resolver::new(tgid, &started.target, started.plan.python.take())],
             stack_images: HashMap::new(),
             recording,
             writer,

@@ -60,7 +60,7 @@ pub struct TypeAddresses {
 }
 
 /// The CPython inside a target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PythonRuntime {
     /// Its version.
     pub version: Version,
