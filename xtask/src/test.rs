@@ -105,7 +105,10 @@ fn set_up(summary: &mut Summary) -> bool {
             None => Ok(()),
         }
     });
-    let venv = summary.step("Python environment", || venv::ensure().map(drop));
+    let venv = summary.step("Python environments", || {
+        venv::ensure(&venv::GATEWAY)?;
+        venv::ensure(&venv::EXTENSIONS).map(drop)
+    });
     let object = summary.step("kernel side", build::bpf_object);
     packages && venv && object
 }
