@@ -18,8 +18,8 @@ pub const MAX_SECTION_BYTES: u64 = 128 << 20;
 /// Functions in one file; the largest files known have a million.
 const MAX_FUNCTIONS: usize = 1 << 22;
 /// Bytes of call frame instructions that are carried out for one file, those that functions share
-/// counted each time: a forged file could share long ones among very many functions. node has 13
-/// million; with the dearest instructions it takes five seconds.
+/// counted each time: a forged file could share long ones among very many functions. With the
+/// dearest instructions there are, this many take seven seconds.
 const MAX_WORK_BYTES: u64 = 64 << 20;
 /// Bytes that functions may share.
 const MAX_SHARED_BYTES: usize = 1024;
