@@ -6,6 +6,7 @@ use crate::{
     counters::count,
     maps::{BLANK_THREAD, THREADS},
     process,
+    registers::Registers,
     unwind::{native, window},
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
@@ -54,6 +55,8 @@ pub struct ThreadState {
     pub old_block: LiveBlock,
     /// Scratch: words read from the target.
     pub words: [u64; 16],
+    /// Scratch: registers of the frame that the walk has come to.
+    pub frame: Registers,
     /// Scratch: target address of the first word of `window`.
     pub window_start: u64,
     /// Scratch: bytes of `window` that are valid.

@@ -22,18 +22,20 @@ pub fn walk(
     window::forget(thread);
     let index_of_process = thread.process;
     let salt = process.cache_salt;
-    let mut frame = registers;
+    thread.frame = registers;
     let mut end = walk_end::TOO_DEEP;
     let mut taken = 0;
     for index in 0..MAX_NATIVE_FRAMES {
+        let mut ip = thread.frame.ip;
         // The call's last byte: what follows a call may belong to another row, or function.
-        let mut number = rule::number(index_of_process, salt, frame.ip.wrapping_sub(1));
+        let mut number = rule::number(index_of_process, salt, ip.wrapping_sub(1));
         if number >= rule::HIDDEN {
             // The return address was read from the word below the stack pointer.
-            let pending = trampoline::pending_return(frame.sp.wrapping_sub(8));
+            let pending = trampoline::pending_return(thread.frame.sp.wrapping_sub(8));
             if pending != 0 {
-                frame.ip = pending;
-                number = rule::number(index_of_process, salt, pending.wrapping_sub(1));
+                ip = pending;
+                thread.frame.ip = ip;
+                number = rule::number(index_of_process, salt, ip.wrapping_sub(1));
             }
             if number >= rule::HIDDEN {
                 end = hidden(number);
@@ -43,13 +45,14 @@ pub fn walk(
                 }
             }
         }
-        thread.stack.native[index] = frame.ip;
+        thread.stack.native[index] = ip;
         taken = index + 1;
-        hash = mix(hash, frame.ip);
+        hash = mix(hash, ip);
         if number >= rule::HIDDEN {
             break;
         }
-        if let Err(reason) = step::to_caller(thread, number, &mut frame) {
+        let reason = step::to_caller(thread, number);
+        if reason != step::WENT_ON {
             end = reason;
             break;
         }

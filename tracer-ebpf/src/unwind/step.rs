@@ -23,15 +23,30 @@ const LOST: u64 = 1;
 const BY_FRAME_POINTER: Rule =
     Rule { cfa: cfa::RBP, rbp: rbp::AT_CFA, cfa_offset: 16, cfa_add: 0, rbp_offset: -16 };
 
-/// Puts the caller's registers into `frame`, or says why the walk ends here. The instruction
-/// pointer is a return address; of a frame that a signal interrupted, its instruction plus one,
-/// so that one less is always an address of the code that runs.
+/// [`to_caller`]: the caller's registers are in `thread.frame`.
+pub const WENT_ON: u32 = u32::MAX;
+
+/// Puts the caller's registers into `thread.frame`, or says why the walk ends here (one of
+/// `walk_end`). The instruction pointer is a return address; of a frame that a signal
+/// interrupted, its instruction plus one, so that one less is always an address of the code that
+/// runs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn to_caller(thread: *mut ThreadState, number: Number) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return walk_end::UNREADABLE };
+    match leave(thread, number) {
+        Ok(caller) => {
+            thread.frame = caller;
+            WENT_ON
+        }
+        Err(reason) => reason,
+    }
+}
+
 #[inline(always)]
-pub fn to_caller(
-    thread: &mut ThreadState,
-    number: Number,
-    frame: &mut Registers,
-) -> Result<(), u32> {
+fn leave(thread: &mut ThreadState, number: Number) -> Result<Registers, u32> {
+    let frame = thread.frame;
     let rule = match number {
         rule::FRAME_POINTER => Rule { cfa: cfa::FRAME_POINTER, ..Rule::default() },
         rule::NO_WAY => return Err(walk_end::NO_FRAME_POINTER),
@@ -41,14 +56,14 @@ pub fn to_caller(
     match rule.cfa {
         cfa::OUTERMOST => Err(walk_end::BOTTOM),
         cfa::NONE => Err(walk_end::NO_UNWIND_INFO),
-        cfa::SIGNAL => interrupted(thread, &rule, frame),
+        cfa::SIGNAL => interrupted(thread, &rule, &frame),
         cfa::FRAME_POINTER => {
-            believe_frame_pointer(frame)?;
-            pop(thread, &BY_FRAME_POINTER, frame, frame.bp.wrapping_add(16))
+            believe_frame_pointer(&frame)?;
+            pop(thread, &BY_FRAME_POINTER, &frame, frame.bp.wrapping_add(16))
         }
         _ => {
-            let cfa = frame_address(thread, &rule, frame)?;
-            pop(thread, &rule, frame, cfa)
+            let cfa = frame_address(thread, &rule, &frame)?;
+            pop(thread, &rule, &frame, cfa)
         }
     }
 }
@@ -92,32 +107,31 @@ fn believe_frame_pointer(frame: &Registers) -> Result<(), u32> {
 
 /// Returns to the caller of a frame whose canonical frame address is known.
 #[inline(always)]
-fn pop(thread: &mut ThreadState, rule: &Rule, frame: &mut Registers, cfa: u64) -> Result<(), u32> {
-    let return_address = window::word(thread, cfa.wrapping_sub(8))?;
-    if return_address == 0 {
+fn pop(
+    thread: &mut ThreadState,
+    rule: &Rule,
+    frame: &Registers,
+    cfa: u64,
+) -> Result<Registers, u32> {
+    let ip = window::word(thread, cfa.wrapping_sub(8))?;
+    if ip == 0 {
         return Err(walk_end::BOTTOM);
     }
-    match rule.rbp {
-        rbp::SAME => {}
-        rbp::AT_CFA => {
-            let at = cfa.wrapping_add_signed(i64::from(rule.rbp_offset));
-            frame.bp = window::word(thread, at)?;
-        }
-        _ => frame.bp = LOST,
-    }
-    frame.sp = cfa;
-    frame.ip = return_address;
-    Ok(())
+    let offset = i64::from(rule.rbp_offset);
+    let bp = match rule.rbp {
+        rbp::SAME => frame.bp,
+        rbp::AT_CFA => window::word(thread, cfa.wrapping_add_signed(offset))?,
+        _ => LOST,
+    };
+    Ok(Registers { ip, sp: cfa, bp })
 }
 
 /// Goes on where a signal interrupted: its frame may be on another stack.
 #[inline(always)]
-fn interrupted(thread: &mut ThreadState, rule: &Rule, frame: &mut Registers) -> Result<(), u32> {
+fn interrupted(thread: &mut ThreadState, rule: &Rule, frame: &Registers) -> Result<Registers, u32> {
     let context = frame.sp.wrapping_add_signed(i64::from(rule.cfa_offset));
     let ip = window::word(thread, context.wrapping_add(SIGCONTEXT_IP))?;
     let sp = window::word(thread, context.wrapping_add(SIGCONTEXT_SP))?;
-    frame.bp = window::word(thread, context.wrapping_add(SIGCONTEXT_BP))?;
-    frame.sp = sp;
-    frame.ip = ip.wrapping_add(1);
-    Ok(())
+    let bp = window::word(thread, context.wrapping_add(SIGCONTEXT_BP))?;
+    Ok(Registers { ip: ip.wrapping_add(1), sp, bp })
 }
