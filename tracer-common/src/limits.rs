@@ -25,6 +25,8 @@ pub const DEFAULT_MAX_LIVE_BLOCKS: u32 = 500_000;
 pub const DEFAULT_MAX_ROWS: u32 = 1 << 20;
 /// Pages of all unwind tables together (4 bytes each, for 64 KiB of code).
 pub const DEFAULT_MAX_PAGES: u32 = 32_768;
+/// Unwind rows that are ever asked for (128 MiB of kernel memory): files beyond are not walked.
+pub const MAX_ROWS: u32 = 1 << 25;
 /// Bytes of the ring buffer for rare events.
 pub const DEFAULT_RING_BYTES: u32 = 2 * 1024 * 1024;
 /// A frame that an unwind table makes larger than this is not believed, in bytes: arrays of a size
