@@ -121,6 +121,7 @@ fn pop(
     let bp = match rule.rbp {
         rbp::SAME => frame.bp,
         rbp::AT_CFA => window::word(thread, cfa.wrapping_add_signed(offset))?,
+        rbp::AT_RBP => window::word(thread, frame.bp.wrapping_add_signed(offset))?,
         _ => LOST,
     };
     Ok(Registers { ip, sp: cfa, bp })
