@@ -7,6 +7,7 @@ for the stack, on the very line that allocates.
 A case says what Python cannot: after which function (named without what it is nested in) C code
 must stand in the merged stack, and a part of that code's name or module, `c_below`; and after
 which, from 3.11 on, nothing may stand, since Python calls Python there without C, `direct`.
+`leaf` is a part of the name or module of code between the innermost function and the allocator.
 """
 
 import asyncio
@@ -80,11 +81,12 @@ class Case:
         self.name = name
         self.function = function
         self.sites = {}
+        taken_from = ["ctypes"] if FREE_THREADED else ["python"]
         self.expected = {
             "name": name,
             "c_below": {key: list(names) for key, names in c_below.items()},
             "direct": list(direct) if sys.version_info >= (3, 11) else [],
-            "leaf": list(leaf),
+            "leaf": list(leaf or taken_from),
             "threaded": threaded,
             "cannot": None,
             "outer_frames": [],
@@ -418,7 +420,7 @@ def in_own_heap(size):
     keep(frames, block, size)
 
 
-@case("objects of the interpreter's own heap")
+@case("objects of the interpreter's own heap", leaf=["python"])
 def own_heap():
     if not FREE_THREADED:
         raise Unavailable("objects of this size come from libc, as in every other case")
