@@ -18,4 +18,5 @@ pub mod symbol;
 pub mod target;
 pub mod tick;
 pub mod units;
+pub mod unwind;
 pub mod warning;
