@@ -23,8 +23,9 @@ impl AddressSpace {
     /// Whether something may have been mapped or unmapped since the last reading.
     ///
     /// # Cost
-    /// Two microseconds: the kernel keeps the size of an address space at hand, and whoever maps a
-    /// library changes it. What leaves it as it is (the change of a page's permissions) is noticed
+    /// Some 20 microseconds, whatever is mapped; reading the mappings takes 0.1 ms for 40 of them
+    /// and 50 ms for 20,000. The kernel keeps the size of an address space at hand, and whoever
+    /// maps a library changes it. What leaves it as it is (the change of a page's permissions) is noticed
     /// when a stack leads there.
     pub fn may_have_changed(&self) -> bool {
         Instant::now() >= self.not_before && total_pages(self.tgid) != self.pages
