@@ -8,6 +8,8 @@ mod child;
 mod command;
 mod debian;
 mod demo;
+mod kernels;
+mod node;
 mod test;
 mod tidy;
 mod venv;
@@ -38,6 +40,7 @@ Start here (as root):
 While working:
   cargo xtask build --release   target/bpf/outlive.bpf.o, then target/release/outlive
   cargo xtask test --host-only  what needs neither root nor the BPF toolchain
+  cargo xtask kernels           the real probes on Linux 6.1 and 6.12, in about two minutes
   cargo xtask tidy              the rules that no compiler knows
 
 cargo check, clippy and unit tests run without any of this: outlive then embeds a stub in
@@ -53,6 +56,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Measure a malloc/free pair: no probe, empty probes (the floor), outlive (root)
     Bench(bench::BenchArgs),
+    /// Run tests with real probes on Debian's 6.1 and 6.12, under QEMU
+    Kernels(kernels::KernelsArgs),
     /// Check imports, file lengths, headers, names and SAFETY comments
     Tidy,
 }
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Kernels(args) => kernels::run(&args),
         Verb::Tidy => tidy::run(),
     };
     match result {

@@ -27,15 +27,30 @@ pub fn outlive_binary() -> PathBuf {
     target_dir().join("release/outlive")
 }
 
-/// Tools that outlast `cargo clean`: `$XDG_CACHE_HOME` or `~/.cache`, then `outlive/tools`.
+/// Where the integration tests put the C targets that they compile.
+pub fn c_targets_dir() -> PathBuf {
+    target_dir().join("tmp/c")
+}
+
+/// Tools that outlast `cargo clean`: `tools` in [`cache_dir`].
+///
+/// # Errors
+/// As [`cache_dir`].
+pub fn tools_dir() -> Result<PathBuf> {
+    Ok(cache_dir()?.join("tools"))
+}
+
+/// What outlasts `cargo clean`: `$XDG_CACHE_HOME` or `~/.cache`, then `outlive`.
 ///
 /// # Errors
 /// When neither `XDG_CACHE_HOME` nor `HOME` is set.
-pub fn tools_dir() -> Result<PathBuf> {
+pub fn cache_dir() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: no place for the build tools")?;
-    Ok(cache.join("outlive/tools"))
+        .context(
+            "neither XDG_CACHE_HOME nor HOME is set: no place for what is fetched and built once",
+        )?;
+    Ok(cache.join("outlive"))
 }
