@@ -32,12 +32,12 @@ pub fn build(selections: &[Selection], filter: Option<&str>) -> Result<Vec<TestB
     for selection in selections {
         let executable = executable_of(selection.file, &messages)
             .with_context(|| format!("cargo built no test named {}", selection.file))?;
-        let list = command::output(Command::new(&executable).args([
-            "--list",
-            "--format",
-            "terse",
-            selection.filter,
-        ]))?;
+        let mut list = Command::new(&executable);
+        list.args(["--list", "--format", "terse", selection.filter]);
+        if !selection.left_out.is_empty() {
+            list.args(["--skip", selection.left_out]);
+        }
+        let list = command::output(&mut list)?;
         let tests: Vec<String> = list
             .lines()
             .filter_map(|line| line.strip_suffix(": test"))
@@ -46,7 +46,9 @@ pub fn build(selections: &[Selection], filter: Option<&str>) -> Result<Vec<TestB
         if tests.is_empty() {
             bail!("tests/{}.rs has no test named like `{}`", selection.file, selection.filter);
         }
-        let wanted = |test: &String| filter.is_none_or(|part| test.contains(part));
+        let wanted = |test: &String| {
+            filter.is_none_or(|part| format!("{}::{test}", selection.file).contains(part))
+        };
         let tests = tests.into_iter().filter(wanted).collect();
         binaries.push(TestBinary { file: selection.file, executable, tests });
     }

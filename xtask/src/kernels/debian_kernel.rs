@@ -25,7 +25,7 @@ pub struct Series {
 
 impl fmt::Display for Series {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}", self.major, self.minor)
+        formatter.pad(&format!("{}.{}", self.major, self.minor))
     }
 }
 

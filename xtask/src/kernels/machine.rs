@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::debian_kernel::DebianKernel;
+use super::debian_kernel::{DebianKernel, Series};
 use super::verdict::{Program, Verdict, Word};
 use crate::child::{Guarded, bound_command};
 
@@ -53,7 +53,7 @@ pub fn run(
     qemu.args(["-append", "console=ttyS0 quiet panic=-1"]);
     let mut machine = Guarded::start("QEMU", &mut qemu)?;
     let deadline = Instant::now() + patience;
-    let mut watch = Watch::default();
+    let mut watch = Watch::new(kernel.series);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let line = match machine.wait_for("end", left, |line| Some(line.to_owned())) {
@@ -68,7 +68,7 @@ pub fn run(
             }
         };
         if show_console {
-            eprintln!("guest: {}", line.trim_end());
+            eprintln!("{:<5} | {}", kernel.series, line.trim_end());
         }
         if watch.take(line.trim_end()) {
             break;
@@ -81,8 +81,8 @@ pub fn run(
 }
 
 /// What was seen on the console so far.
-#[derive(Default)]
 struct Watch {
+    series: Series,
     outcome: Outcome,
     current: Option<Step>,
     tail: VecDeque<String>,
@@ -96,6 +96,10 @@ struct Step {
 }
 
 impl Watch {
+    fn new(series: Series) -> Self {
+        Self { series, outcome: Outcome::default(), current: None, tail: VecDeque::new() }
+    }
+
     /// Takes one line; true when nothing more is to be expected.
     fn take(&mut self, line: &str) -> bool {
         let word = Word::parse(line);
@@ -131,7 +135,7 @@ impl Watch {
         let took = step.map_or(Duration::ZERO, |step| step.began.elapsed());
         let verdict = Verdict { name, code, skipped };
         let word = if verdict.passed() { "passed" } else { "FAILED" };
-        println!("{word:<10} {} ({:.1} s)", verdict.name, took.as_secs_f64());
+        println!("{:<5} {word}  {} ({:.1} s)", self.series, verdict.name, took.as_secs_f64());
         if !verdict.passed() {
             self.show_tail();
         }
@@ -147,7 +151,7 @@ impl Watch {
 
     fn show_tail(&self) {
         for line in &self.tail {
-            eprintln!("    {line}");
+            eprintln!("{:<5} | {line}", self.series);
         }
     }
 }

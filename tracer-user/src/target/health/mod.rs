@@ -239,22 +239,18 @@ fn found(target: &Target) -> Check {
 }
 
 fn seccomp(target: &Target) -> Check {
-    let kills =
-        Release::running().is_some_and(|(release, _)| release.seccomp_kills_return_probes());
-    let (health, detail) = match (target.seccomp_mode, kills) {
+    let (health, detail) = match (target.seccomp_mode, target.seccomp_stops_probes) {
         (0, _) => (Health::Ok, "no seccomp filter"),
-        (_, false) => {
-            (Health::Ok, "a seccomp filter, which this kernel does not apply to return probes")
-        }
+        (_, false) => (Health::Ok, "a seccomp filter, which this kernel does not apply to probes"),
         (_, true) => {
-            (Health::Fail, "a seccomp filter, which kills threads at return probes on this kernel")
+            (Health::Fail, "a seccomp filter, which kills threads at probes on this kernel")
         }
     };
     Check::new(
         "target-seccomp",
         health,
         detail,
-        "Use Linux 6.14 or later, or run the service without its filter for the time of the measurement.",
+        "Use another kernel (Linux 6.14 or later), or run the service without its filter for the time of the measurement.",
     )
 }
 
