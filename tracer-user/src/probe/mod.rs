@@ -14,6 +14,7 @@ mod object;
 mod overhead;
 mod probes;
 mod slot_totals;
+mod trial;
 
 pub use calibrate::TrapCost;
 pub use events::Event;
@@ -22,3 +23,4 @@ pub use kernel_log::KernelLog;
 pub use kernel_memory::of_open_maps as kernel_memory_bytes;
 pub use object::ObjectError;
 pub use probes::{Limits, ProbeError, Probes, Settings};
+pub use trial::{Accepted, load_every_program};

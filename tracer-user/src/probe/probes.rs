@@ -95,7 +95,7 @@ pub enum ProbeError {
     )]
     Program {
         /// Its name.
-        program: &'static str,
+        program: String,
         /// The kernel's words.
         reason: String,
     },
@@ -114,8 +114,8 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    pub(super) fn load(program: &'static str, error: ProgramError) -> Self {
-        ProbeError::Program { program, reason: chain(&error) }
+    pub(super) fn load(program: &str, error: ProgramError) -> Self {
+        ProbeError::Program { program: program.to_owned(), reason: chain(&error) }
     }
 
     pub(super) fn object(error: EbpfError) -> Self {
@@ -385,7 +385,7 @@ impl Probes {
     }
 }
 
-fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeError> {
+pub(super) fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeError> {
     let object = object::embedded()?;
     let config = ConfigGlobal(Config {
         min_size_bytes: settings.min_size_bytes,

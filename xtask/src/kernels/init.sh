@@ -29,37 +29,6 @@ step() {
     say "end $step_name $?"
 }
 
-# programs OUTLIVE TARGET: attaches once, and says how many instructions the verifier went
-# through for each program that outlive then holds (Linux 5.16 and later count them).
-programs() {
-    sleep 600 | "$2" 1 64 >/dev/null &
-    target=$!
-    "$1" attach "$target" --out /tmp/programs >/dev/null 2>/tmp/programs.err &
-    tracer=$!
-    until grep -q "attached to PID $target" /tmp/programs.err; do
-        if ! kill -0 "$tracer" 2>/dev/null; then
-            cat /tmp/programs.err
-            return 1
-        fi
-        sleep 0.1
-    done
-    for info in /proc/"$tracer"/fdinfo/*; do
-        # Links name a program too, but have nothing to say of it.
-        awk '/^prog_id:/ { id = $2 } /^verified_insns:/ { count = $2 }
-            END { if (count) print id, count }' "$info"
-    done | sort -u | while read -r id count; do
-        name=$(bpftool prog show id "$id" | sed -n '1s/.* name \([^ ]*\) .*/\1/p')
-        say "program ${name:-$id} $count"
-    done
-    kill -INT "$tracer"
-    wait "$tracer"
-    ended=$?
-    kill "$target"
-    cat /tmp/programs.err
-    # 3: too short a time to judge growth.
-    [ "$ended" = 0 ] || [ "$ended" = 3 ]
-}
-
 # What the kernel says of itself when something broke in it. A soft lockup only says that the
 # host was busy.
 kernel_log() {

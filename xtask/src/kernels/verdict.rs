@@ -1,10 +1,14 @@
-//! What the guest says: reads the lines that init.sh prints, and decides whether a step passed.
+//! What the guest says: reads the lines that init.sh and `outlive -v doctor` print, and decides
+//! whether a step passed.
 
 /// How every line begins that is meant for the host.
 const PREFIX: &str = "outlive-guest: ";
 
 /// What tests print when they decide not to run.
 const SKIP_MARK: &str = "SKIPPED";
+
+/// How a line of outlive ends that says what a program cost the verifier.
+const VERIFIED_MARK: &str = " instructions verified";
 
 /// One line of the console, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,9 @@ impl Word {
         // A message of the kernel may have got in front.
         let Some((_, rest)) = line.split_once(PREFIX) else {
             return match line {
+                _ if line.ends_with(VERIFIED_MARK) => {
+                    verified(line).map_or(Word::Other, Word::Program)
+                }
                 _ if line.contains("Kernel panic") => Word::Panic,
                 _ if line.contains(SKIP_MARK) => Word::Skip,
                 _ => Word::Other,
@@ -52,16 +59,17 @@ impl Word {
                 Ok(code) => Word::End((*name).to_owned(), code),
                 Err(_) => Word::Other,
             },
-            ["program", name, count] => match count.parse() {
-                Ok(instruction_count) => {
-                    Word::Program(Program { name: (*name).to_owned(), instruction_count })
-                }
-                Err(_) => Word::Other,
-            },
             ["done"] => Word::Done,
             _ => Word::Other,
         }
     }
+}
+
+/// The end of `[... INFO tracer_user::probe::trial] NAME: COUNT instructions verified`.
+fn verified(line: &str) -> Option<Program> {
+    let (front, count) = line.strip_suffix(VERIFIED_MARK)?.rsplit_once(": ")?;
+    let name = front.split_whitespace().next_back()?.to_owned();
+    Some(Program { name, instruction_count: count.parse().ok()? })
 }
 
 /// How a step ended.
@@ -107,9 +115,10 @@ mod tests {
             ("outlive-guest: end a none", Word::Other),
             ("outlive-guest: end a", Word::Other),
             (
-                "outlive-guest: program free 512",
-                Word::Program(Program { name: "free".into(), instruction_count: 512 }),
+                "[2026-11-21T17:00:00Z INFO  outlive] free_enter: 512 instructions verified",
+                Word::Program(Program { name: "free_enter".into(), instruction_count: 512 }),
             ),
+            ("no number: x instructions verified", Word::Other),
             ("outlive-guest: done", Word::Done),
             ("[ 5.7] Kernel panic - not syncing: Attempted to kill init!", Word::Panic),
             ("SKIPPED: needs root", Word::Skip),
