@@ -1,7 +1,7 @@
 //! Allocation probes: entry remembers what was asked for, return books what was given.
 
 use crate::{
-    account::{NO_REPLACE, REPLACE, born, died, generation, slot_of_stack},
+    account::{NO_REPLACE, REPLACE, born, died, slot_of_stack},
     configuration::config,
     counters::{add, count},
     maps::LIVE,
@@ -84,7 +84,7 @@ fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64) -> u32 {
 /// has given it up, another thread may be handed the same address before our return probe runs.
 #[inline(always)]
 fn take_old_block(thread: &mut ThreadState, address: u64) {
-    let key = live_key(address, generation());
+    let key = live_key(address, thread.image);
     if let Some(block) = LIVE.get_ptr(key) {
         // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller.
         thread.old_block = unsafe { *block };
@@ -122,7 +122,7 @@ fn settle_realloc(
     if result == 0 && thread.size_bytes != 0 {
         // Refused: the old block lives on.
         if thread.has_old_block == 1 {
-            let key = live_key(thread.old_address, generation());
+            let key = live_key(thread.old_address, thread.image);
             let _ = LIVE.insert(key, thread.old_block, REPLACE);
         }
         return Err(Counter::FailedAllocations);
@@ -166,7 +166,7 @@ fn settle(thread: &mut ThreadState, registers: Registers, address: u64) -> Resul
     }
     unwind::walk(thread, registers, domain::MALLOC);
     let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
-    let key = live_key(address, generation());
+    let key = live_key(address, thread.image);
     if LIVE.insert(key, block, NO_REPLACE).is_err() {
         let Some(old) = LIVE.get_ptr(key) else {
             add(Counter::LiveMapFullBytes, size_bytes);

@@ -1,12 +1,6 @@
 //! The free probe: one look-up, one removal, one addition. It has no return probe.
 
-use crate::{
-    account::{died, generation},
-    counters::count,
-    maps::LIVE,
-    registers::at_entry,
-    thread,
-};
+use crate::{account::died, counters::count, maps::LIVE, registers::at_entry, thread};
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{counter::Counter, slot::live_key};
 
@@ -19,10 +13,8 @@ pub fn free_enter(ctx: ProbeContext) -> u32 {
         return 0;
     }
     // Inside realloc it is realloc that books it.
-    if thread::is_inside_call(sp) {
-        return 0;
-    }
-    let key = live_key(address, generation());
+    let Some(image) = thread::image_outside_calls(sp) else { return 0 };
+    let key = live_key(address, image);
     let Some(block) = LIVE.get_ptr(key) else {
         count(Counter::FreedUnknownBlocks);
         return 0;

@@ -5,7 +5,9 @@
 use crate::{
     counters::count,
     maps::{BLANK_THREAD, THREADS},
-    unwind::native,
+    process,
+    registers::Registers,
+    unwind::{native, window},
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use tracer_common::{counter::Counter, record::NewStack, slot::LiveBlock};
@@ -34,7 +36,13 @@ pub struct ThreadState {
     /// One of [`call`], or 0.
     pub call: u32,
     /// 1 when `old_block` is valid.
-    pub has_old_block: u32,
+    pub has_old_block: u16,
+    /// Number of the image that the thread runs; it ends with the thread's state at an exec.
+    pub image: u16,
+    /// Index of its process in the process table.
+    pub process: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Stack pointer at the call's entry: the address of its return address.
     pub sp: u64,
     /// Requested bytes (mapping calls: length).
@@ -47,6 +55,14 @@ pub struct ThreadState {
     pub old_block: LiveBlock,
     /// Scratch: words read from the target.
     pub words: [u64; 16],
+    /// Scratch: registers of the frame that the walk has come to.
+    pub frame: Registers,
+    /// Scratch: target address of the first word of `window`.
+    pub window_start: u64,
+    /// Scratch: bytes of `window` that are valid.
+    pub window_bytes: u64,
+    /// Scratch: a piece of the target's stack.
+    pub window: [u64; window::WORDS],
     /// Scratch: the stack that is being walked.
     pub stack: NewStack,
 }
@@ -86,14 +102,22 @@ pub fn begin(call: u32, sp: u64) -> Option<&'static mut ThreadState> {
     Some(thread)
 }
 
-/// Whether the current thread is inside a call in flight, which then books what happens; counted.
+/// The image of the current thread, when it is outside every call in flight; inside one that call
+/// books what happens, and `None` is counted.
 #[inline(always)]
-pub fn is_inside_call(sp: u64) -> bool {
-    let nested = find(current_tid()).is_some_and(|thread| thread.is_nested(sp));
-    if nested {
+pub fn image_outside_calls(sp: u64) -> Option<u16> {
+    let Some(thread) = find(current_tid()) else {
+        let found = process::current();
+        if found.is_none() {
+            count(Counter::UnknownProcess);
+        }
+        return found.map(|(_, entry)| entry.image as u16);
+    };
+    if thread.is_nested(sp) {
         count(Counter::NestedCalls);
+        return None;
     }
-    nested
+    Some(thread.image)
 }
 
 /// Takes the call in flight of the current thread, if the return that leaves the stack pointer at
@@ -111,9 +135,13 @@ fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
     if let Some(state) = find(tid) {
         return Ok(state);
     }
+    let (index, entry) = process::current().ok_or(Counter::UnknownProcess)?;
     let blank = BLANK_THREAD.get(0).ok_or(Counter::ThreadTableFull)?;
     THREADS.insert(tid, blank, 0).map_err(|_| Counter::ThreadTableFull)?;
-    find(tid).ok_or(Counter::ThreadTableFull)
+    let thread = find(tid).ok_or(Counter::ThreadTableFull)?;
+    thread.process = index;
+    thread.image = entry.image as u16;
+    Ok(thread)
 }
 
 impl ThreadState {
@@ -134,7 +162,7 @@ impl ThreadState {
             // SAFETY: the helper checks the address.
             let slot = unsafe { bpf_probe_read_user(sp as *const u64) };
             if let Ok(return_address) = slot
-                && !native::is_known_code(return_address)
+                && !native::is_known_code(self.process, return_address)
             {
                 return true;
             }

@@ -8,6 +8,7 @@ mod child;
 mod command;
 mod debian;
 mod demo;
+mod interpreters;
 mod kernels;
 mod node;
 mod test;
@@ -40,6 +41,7 @@ Start here (as root):
 While working:
   cargo xtask build --release   target/bpf/outlive.bpf.o, then target/release/outlive
   cargo xtask test --host-only  what needs neither root nor the BPF toolchain
+  cargo xtask interpreters      every CPython that the tests trace, installed where missing
   cargo xtask kernels           the real probes on Linux 6.1 and 6.12, in about two minutes
   cargo xtask tidy              the rules that no compiler knows
 
@@ -56,6 +58,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Measure a malloc/free pair: no probe, empty probes (the floor), outlive (root)
     Bench(bench::BenchArgs),
+    /// Find or install every CPython that the tests trace, and list them
+    Interpreters,
     /// Run tests with real probes on Debian's 6.1 and 6.12, under QEMU
     Kernels(kernels::KernelsArgs),
     /// Check imports, file lengths, headers, names and SAFETY comments
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Interpreters => interpreters::run(),
         Verb::Kernels(args) => kernels::run(&args),
         Verb::Tidy => tidy::run(),
     };

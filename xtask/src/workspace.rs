@@ -32,12 +32,20 @@ pub fn c_targets_dir() -> PathBuf {
     target_dir().join("tmp/c")
 }
 
-/// Tools that outlast `cargo clean`: `tools` in [`cache_dir`].
+/// Tools that outlast `cargo clean`.
 ///
 /// # Errors
-/// As [`cache_dir`].
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
 pub fn tools_dir() -> Result<PathBuf> {
     Ok(cache_dir()?.join("tools"))
+}
+
+/// Interpreters that the tests trace and that the system does not have, for the same reason.
+///
+/// # Errors
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn interpreters_dir() -> Result<PathBuf> {
+    Ok(cache_dir()?.join("interpreters"))
 }
 
 /// What outlasts `cargo clean`: `$XDG_CACHE_HOME` or `~/.cache`, then `outlive`.

@@ -1,16 +1,29 @@
 //! Loads every program of the kernel side once and lets go of it again, to learn what this
 //! kernel takes. Attaches nothing.
 
-use super::probes::{Limits, ProbeError, Settings, load_object};
+use super::{
+    load::load_object,
+    probes::ProbeError,
+    settings::{Limits, Settings},
+    unwind_tables::TableSizes,
+};
 use aya::programs::{Program, ProgramError};
-use tracer_common::config::PythonLayout;
 
 /// Maps as small as they can be: no program runs.
-const LIMITS: Limits =
-    Limits { max_live: 1, max_stacks: 1, max_slots: 1, max_threads: 1, ring_bytes: RING_BYTES };
+const LIMITS: Limits = Limits {
+    max_live: 1,
+    max_stacks: 1,
+    max_slots: 1,
+    max_threads: 1,
+    max_rows: 1,
+    ring_bytes: RING_BYTES,
+};
 
 /// Smallest ring buffer, in bytes: a page.
 const RING_BYTES: u32 = 4096;
+
+/// Tables of as many rows and pages as hold one in each half.
+const SIZES: TableSizes = TableSizes { rows: 2, pages: 2 };
 
 /// A program that the kernel took.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +43,9 @@ pub struct Accepted {
 /// # Cost
 /// About half a second of the verifier's work.
 pub fn load_every_program() -> Result<Vec<Accepted>, ProbeError> {
-    let settings = Settings { limits: LIMITS, ..Settings::default() };
-    let mut ebpf = load_object(&settings, PythonLayout::default())?;
+    // With everything switched on: what is off is not verified, since it is never reached.
+    let settings = Settings { limits: LIMITS, follow: true, verbose: true, ..Settings::default() };
+    let mut ebpf = load_object(&settings, SIZES)?;
     let mut accepted = Vec::new();
     for (name, program) in ebpf.programs_mut() {
         let verified_count = load(program).map_err(|error| ProbeError::load(name, error))?;
