@@ -319,7 +319,9 @@ GENERATED = (
 
 @case("exec'd code", c_below={"<module>": ["exec", "EvalCode"]}, direct=["in_generated"])
 def executed_code():
-    exec(compile(GENERATED, "<generated code>", "exec"), dict(globals()))
+    code = compile(GENERATED, "<generated code>", "exec")
+    KEPT.append(code)
+    exec(code, dict(globals()))
 
 
 in_lambda = lambda size: keep(*(stack(), take(size)), size)  # noqa: E731

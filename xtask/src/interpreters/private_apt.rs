@@ -38,7 +38,7 @@ impl PrivateApt {
         let apt = Self { suite, folder };
         apt.configure(&mirror).context("writing a configuration for apt")?;
         command::heading(&format!("asking the Debian mirror for {suite}"));
-        command::run(apt.command("apt-get").args(["-q", "update"]))?;
+        command::run(apt.command("apt-get").args(["-qq", "update"]))?;
         Ok(apt)
     }
 
@@ -53,7 +53,7 @@ impl PrivateApt {
         }
         command::run(
             self.command("apt-get")
-                .args(["-q", "install", "--download-only", "--yes", "--no-install-recommends"])
+                .args(["-qq", "install", "--download-only", "--yes", "--no-install-recommends"])
                 .args(packages),
         )?;
         files_with_extension(&archives, "deb")
@@ -68,7 +68,7 @@ impl PrivateApt {
         fs::create_dir_all(&folder).context("making a folder for the source package")?;
         command::run(
             self.command("apt-get")
-                .args(["-q", "source", "--download-only", package])
+                .args(["-qq", "source", "--download-only", package])
                 .current_dir(&folder),
         )?;
         files_with_extension(&folder, "xz")?

@@ -23,7 +23,7 @@ pub(super) fn ensure(minor: u32, cache: &Path) -> Result<PathBuf> {
     if let Some(found) = newest(&root, minor) {
         return Ok(python(&found, minor));
     }
-    build(&root, minor, &built).with_context(|| {
+    build(&root, minor, &built, cache).with_context(|| {
         format!("pyenv has no Python 3.{minor} with libpython and could not build one")
     })?;
     Ok(python(&built, minor))
@@ -60,18 +60,21 @@ fn python(prefix: &Path, minor: u32) -> PathBuf {
     prefix.join(format!("bin/python3.{minor}"))
 }
 
-fn build(root: &Path, minor: u32, prefix: &Path) -> Result<()> {
+fn build(root: &Path, minor: u32, prefix: &Path, cache: &Path) -> Result<()> {
     let builder = root.join("plugins/python-build/bin/python-build");
     let definitions = command::output(Command::new(&builder).arg("--definitions"))?;
     let Some(patch) = definitions.lines().filter_map(|name| patch(name.trim(), minor)).max() else {
         bail!("{} knows no release of 3.{minor}", builder.display());
     };
+    // python-build leaves its log behind when it fails.
+    let scratch = tempfile::tempdir_in(cache).context("making a folder to build in")?;
     command::heading(&format!("building Python 3.{minor}.{patch} (once; some minutes)"));
     command::run(
         Command::new("nice")
             .arg(&builder)
             .arg(format!("3.{minor}.{patch}"))
             .arg(prefix)
+            .env("TMPDIR", scratch.path())
             .env("PYTHON_CONFIGURE_OPTS", "--enable-shared"),
     )
 }
