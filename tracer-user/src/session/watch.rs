@@ -31,6 +31,8 @@ use tracer_common::slot::UNATTRIBUTED_STACK;
 /// How long our programs are timed at a stretch, and how often.
 const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
 const OVERHEAD_PERIOD: Duration = Duration::from_secs(5);
+/// Ticks at which an interpreter that does not say all yet is looked at again.
+const MAX_PYTHON_LOOKS: u32 = 10;
 
 /// Watches until the end, then detaches and hands back what was seen.
 pub async fn watch(
@@ -63,6 +65,8 @@ struct Session {
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
+    /// How often the interpreter is looked at again.
+    python_looks: u32,
 }
 
 impl Session {
@@ -84,9 +88,13 @@ impl Session {
         let tgid = started.target.tgid;
         let recording = Recording::new(describe(config, &started));
         let now = Instant::now();
+        let python = started.plan.python.take();
+        // A command that we started was looked at before its libraries were linked.
+        let is_settled = python.as_ref().is_none_or(|python| python.is_settled());
+        let python_looks = if is_settled && started.child.is_none() { 0 } else { MAX_PYTHON_LOOKS };
         let mut session = Self {
             probes,
-            resolvers: vec![Resolver::new(tgid, &started.target, started.plan.python.take())],
+            resolvers: vec![Resolver::new(tgid, &started.target, python)],
             stack_images: HashMap::new(),
             recording,
             writer,
@@ -99,6 +107,7 @@ impl Session {
             overhead_next: now,
             overhead_until: None,
             kernel_peak_bytes: 0,
+            python_looks,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.warn(&warning)?;
@@ -145,6 +154,9 @@ impl Session {
 
     fn tick(&mut self) -> Result<()> {
         self.take_events()?;
+        if self.python_looks > 0 {
+            self.look_for_python()?;
+        }
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
         tick.memory = measure::target_memory(self.tgid);
@@ -197,7 +209,24 @@ impl Session {
         let Some(resolver) = self.resolvers.last() else { return Ok(()) };
         let (ranges, _) = target::stable_exec_mappings(resolver.target());
         self.probes.set_code_ranges(&ranges);
-        Ok(())
+        self.look_for_python()
+    }
+
+    /// A program may load an interpreter later, as a library; and one that the dynamic linker has
+    /// not finished with does not say all yet.
+    fn look_for_python(&mut self) -> Result<()> {
+        let Some(resolver) = self.resolvers.last_mut() else { return Ok(()) };
+        if resolver.python().is_some() && self.python_looks == 0 {
+            return Ok(());
+        }
+        let (Some(python), warnings) = python::detect(resolver.target()) else { return Ok(()) };
+        let is_settled = python.is_settled();
+        self.python_looks = if is_settled { 0 } else { self.python_looks.saturating_sub(1) };
+        if resolver.python() != Some(&python) {
+            self.probes.set_python(python.layout);
+            resolver.set_python(self.tgid, Some(python));
+        }
+        warnings.iter().try_for_each(|warning| self.warn(warning))
     }
 
     /// The target has replaced its program: other files, other code.
@@ -233,6 +262,8 @@ impl Session {
         self.probes.close_overhead_window();
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.tick()?;
+        let doubts: Vec<_> = self.resolvers.iter().filter_map(Resolver::doubts).collect();
+        doubts.iter().try_for_each(|warning| self.warn(warning))?;
         self.console.finish();
         let duration = self.began.elapsed();
         drop(self.probes);

@@ -102,6 +102,13 @@ impl PythonRuntime {
         (self.version.major, self.version.minor) >= (3, 12)
     }
 
+    /// Whether looking again, once the dynamic linker is done, can tell nothing more.
+    pub fn is_settled(&self) -> bool {
+        let has_thread_words = self.layout.tls_module != 0 || self.layout.tls_offset != 0;
+        let needs_them = (self.version.major, self.version.minor) >= (3, 12);
+        self.layout_source != LayoutSource::Tables && (has_thread_words || !needs_them)
+    }
+
     /// What it is and how it is read, for people.
     pub fn describe(&self) -> String {
         let gil = if self.free_threaded { " without the GIL" } else { "" };
