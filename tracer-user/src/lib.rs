@@ -16,4 +16,5 @@ pub mod symbol;
 pub mod target;
 pub mod tick;
 pub mod units;
+pub mod unwind;
 pub mod warning;

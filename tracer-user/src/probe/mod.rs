@@ -14,7 +14,9 @@ mod object;
 mod overhead;
 mod probes;
 mod process_table;
+mod settings;
 mod slot_totals;
+mod unwind_tables;
 
 pub use calibrate::TrapCost;
 pub use events::Event;
@@ -22,4 +24,5 @@ pub use floor::Floor;
 pub use kernel_log::KernelLog;
 pub use kernel_memory::of_open_maps as kernel_memory_bytes;
 pub use object::ObjectError;
-pub use probes::{Limits, ProbeError, Probes, Settings};
+pub use probes::{ProbeError, Probes};
+pub use settings::{Limits, Settings};

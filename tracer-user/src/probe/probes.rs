@@ -11,11 +11,16 @@ use super::{
     object::{self, ObjectError},
     overhead::Overhead,
     process_table::{ProcessTable, TableError},
+    settings::Settings,
     slot_totals::SlotTotals,
+    unwind_tables::{TableSizes, UnwindTables},
 };
 use crate::{
     plan::ProbePlan,
+    target::{PlannedRange, TableKey},
     tick::{Counters, SiteReading, Tick},
+    unwind::UnwindTable,
+    warning::Warning,
 };
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
@@ -29,56 +34,12 @@ use std::{
 use tracer_common::{
     config::Config,
     counter::COUNTERS,
-    limits::{
-        DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS,
-        DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
-    },
+    limits::DEFAULT_MAX_ALL_CODE_RANGES,
     process::MAX_PROCESSES,
     python::PythonLayout,
     slot::{CodeRange, Control, Slot, UNATTRIBUTED_STACK},
+    unwind::MAX_RULES,
 };
-
-/// Sizes of the kernel-side maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Blocks that can be live at once.
-    pub max_live: u32,
-    /// Distinct stacks.
-    pub max_stacks: u32,
-    /// Counter slots (stack and birth epoch).
-    pub max_slots: u32,
-    /// Threads.
-    pub max_threads: u32,
-    /// Bytes of the ring buffer.
-    pub ring_bytes: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_live: DEFAULT_MAX_LIVE_BLOCKS,
-            max_stacks: DEFAULT_MAX_STACKS,
-            max_slots: DEFAULT_MAX_SLOTS,
-            max_threads: DEFAULT_MAX_THREADS,
-            ring_bytes: DEFAULT_RING_BYTES,
-        }
-    }
-}
-
-/// What is decided before loading.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Settings {
-    /// Sizes of maps.
-    pub limits: Limits,
-    /// Blocks smaller than this many bytes are not followed.
-    pub min_size_bytes: u64,
-    /// Process to trace, in the initial PID namespace.
-    pub target_tgid: u32,
-    /// Whether children of the target are announced.
-    pub follow: bool,
-    /// Debug messages from the kernel side (through `log`).
-    pub verbose: bool,
-}
 
 /// Why the probes could not be loaded or attached.
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +122,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     processes: ProcessTable,
+    tables: UnwindTables,
     /// Index of the target in the process table.
     target: u32,
     seen: Vec<Slot>,
@@ -185,15 +147,21 @@ struct ConfigGlobal(Config);
 unsafe impl aya::Pod for ConfigGlobal {}
 
 impl Probes {
-    /// Loads maps and the programs that `plan` needs; attaches nothing yet.
+    /// Loads maps and the programs that `plan` needs; attaches nothing yet. `tables` are those of
+    /// the files in its code ranges (`unwind::tables_of`).
     ///
     /// # Errors
     /// See [`ProbeError`].
     ///
     /// # Kernel
     /// 5.12 (atomics), 5.8 (ring buffer); tested from 6.1.
-    pub fn load(settings: Settings, plan: &ProbePlan) -> Result<Self, ProbeError> {
-        let mut ebpf = load_object(&settings)?;
+    pub fn load(
+        settings: Settings,
+        plan: &ProbePlan,
+        tables: &[(TableKey, UnwindTable)],
+    ) -> Result<(Self, Vec<Warning>), ProbeError> {
+        let sizes = TableSizes::for_tables(tables, settings.limits.max_rows);
+        let mut ebpf = load_object(&settings, sizes)?;
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut ebpf, name)?;
         }
@@ -220,6 +188,11 @@ impl Probes {
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
             events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
             processes,
+            tables: UnwindTables::new(
+                mapped(&mut ebpf, "OUTLIVE_ROWS", sizes.rows as usize / 2)?,
+                mapped(&mut ebpf, "OUTLIVE_PAGES", sizes.pages as usize / 2)?,
+                mapped(&mut ebpf, "OUTLIVE_RULES", MAX_RULES as usize)?,
+            ),
             target,
             links: Links::default(),
             ebpf,
@@ -232,8 +205,8 @@ impl Probes {
             unknown_records: 0,
             overhead: Overhead::new(trap),
         };
-        probes.set_code_ranges(&plan.code_ranges);
-        Ok(probes)
+        let warnings = probes.set_code_ranges(&plan.code_ranges, tables);
+        Ok((probes, warnings))
     }
 
     /// Places the probes into the target.
@@ -274,10 +247,36 @@ impl Probes {
         self.events.as_fd()
     }
 
-    /// Replaces the table of executable ranges of the target (sorted, not overlapping). What
-    /// exceeds the table is left out; the number of those is returned.
-    pub fn set_code_ranges(&mut self, ranges: &[CodeRange]) -> usize {
-        self.processes.set_code_ranges(self.target, ranges)
+    /// Those of the unwind tables of `ranges` that [`Self::set_code_ranges`] needs.
+    pub fn missing_tables(&self, ranges: &[PlannedRange]) -> Vec<TableKey> {
+        self.tables.missing(ranges)
+    }
+
+    /// Replaces the table of executable ranges of the target (sorted, not overlapping), and adds
+    /// the unwind tables that are new in it. What does not fit is not walked, and said.
+    pub fn set_code_ranges(
+        &mut self,
+        ranges: &[PlannedRange],
+        new_tables: &[(TableKey, UnwindTable)],
+    ) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.tables.add(new_tables) > 0 {
+            warnings.push(Warning::new(
+                "unwind-table-full",
+                "The target's unwind tables exceed the room for them; stacks through some files end early.",
+                "Attach anew: the room is chosen by what is mapped then.",
+            ));
+        }
+        let ranges: Vec<CodeRange> =
+            ranges.iter().map(|range| self.tables.code_range(range)).collect();
+        if self.processes.set_code_ranges(self.target, &ranges) > 0 {
+            warnings.push(Warning::new(
+                "too-many-code-ranges",
+                "The target has more executable ranges than there is room for; stacks through some end early.",
+                "",
+            ));
+        }
+        warnings
     }
 
     /// How Python frames of the target are walked from now on.
@@ -391,7 +390,7 @@ impl Probes {
     }
 }
 
-fn load_object(settings: &Settings) -> Result<Ebpf, ProbeError> {
+fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, ProbeError> {
     let object = object::embedded()?;
     let config = ConfigGlobal(Config {
         min_size_bytes: settings.min_size_bytes,
@@ -407,6 +406,8 @@ fn load_object(settings: &Settings) -> Result<Ebpf, ProbeError> {
         .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
         .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
         .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)
+        .map_max_entries("OUTLIVE_ROWS", sizes.rows / 2)
+        .map_max_entries("OUTLIVE_PAGES", sizes.pages / 2)
         .map_max_entries("OUTLIVE_EVENTS", settings.limits.ring_bytes)
         .load(object)
         .map_err(ProbeError::object)

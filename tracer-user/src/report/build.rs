@@ -7,7 +7,7 @@ use crate::aggregate::{Series, Totals};
 use crate::capture::Recording;
 use crate::growth::{Interval, Limits, Verdict, judge};
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
-use crate::tick::MemorySplit;
+use crate::tick::{Counters, MemorySplit};
 use crate::units;
 use std::collections::BTreeMap;
 use tracer_common::counter::Counter;
@@ -252,12 +252,35 @@ fn overhead(recording: &Recording) -> Option<Overhead> {
 
 fn walks(recording: &Recording) -> Walks {
     let zeros = || WalkEnd::ALL.iter().map(|end| (end.name(), 0)).collect::<BTreeMap<_, _>>();
-    let mut walks = Walks { native: zeros(), python: zeros() };
+    let (mut native, mut python) = (zeros(), zeros());
     for stack in recording.raw_stacks.values() {
-        *walks.native.entry(stack.native_end.name()).or_default() += 1;
-        *walks.python.entry(stack.python_end.name()).or_default() += 1;
+        *native.entry(stack.native_end.name()).or_default() += 1;
+        *python.entry(stack.python_end.name()).or_default() += 1;
     }
-    walks
+    let counters = recording.aggregate.counters();
+    let native_walks = walks_by_end(counters, Counter::NativeWalksBottom);
+    let python_walks = walks_by_end(counters, Counter::PythonWalksBottom);
+    Walks {
+        native,
+        python,
+        native_whole_share: whole_share(&native_walks),
+        python_whole_share: whole_share(&python_walks),
+        native_walks,
+        python_walks,
+    }
+}
+
+/// The counters of walks that begin with `bottom`, by the names of the ends.
+fn walks_by_end(counters: &Counters, bottom: Counter) -> BTreeMap<&'static str, u64> {
+    let first = bottom as usize;
+    let value = |end: &WalkEnd| counters.kernel.get(first + end.number() as usize).copied();
+    WalkEnd::ALL.iter().map(|end| (end.name(), value(end).unwrap_or(0))).collect()
+}
+
+fn whole_share(walks: &BTreeMap<&'static str, u64>) -> Option<f64> {
+    let count = |end: WalkEnd| walks.get(end.name()).copied().unwrap_or(0);
+    let all = walks.values().sum::<u64>() - count(WalkEnd::Absent);
+    (all > 0).then(|| count(WalkEnd::Bottom) as f64 / all as f64)
 }
 
 fn memory(split: MemorySplit) -> MemoryReport {

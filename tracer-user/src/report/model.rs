@@ -146,12 +146,20 @@ pub struct Overhead {
     pub share_of_one_core: f64,
 }
 
-/// How the walks of stacks ended: stacks by reason, zeros included.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// How the walks of stacks ended, by reason, zeros included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Walks {
+    /// Distinct stacks.
     pub native: BTreeMap<&'static str, u64>,
     pub python: BTreeMap<&'static str, u64>,
+    /// Walks: one for each allocation and mapping call that was followed.
+    pub native_walks: BTreeMap<&'static str, u64>,
+    pub python_walks: BTreeMap<&'static str, u64>,
+    /// Share of the walks that reached the outermost frame, 0 to 1; `None` without a walk, and
+    /// those that found nothing to walk are left out.
+    pub native_whole_share: Option<f64>,
+    pub python_whole_share: Option<f64>,
 }
 
 /// The target's resident memory at the first and the last tick, bytes.

@@ -45,7 +45,7 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     )
     .context("taking hold of the command")?;
     let mut started = held.wait_for_allocator(config)?;
-    let mut probes = setup::load(&started, config)?;
+    let mut probes = setup::load(&mut started, config)?;
     probes.attach(&started.plan)?;
     started.child = Some(held.release()?);
     Ok((started, probes))

@@ -207,8 +207,9 @@ impl Session {
 
     fn refresh_code_ranges(&mut self) -> Result<()> {
         let Some(resolver) = self.resolvers.last() else { return Ok(()) };
-        let (ranges, _) = target::stable_exec_mappings(resolver.target());
-        self.probes.set_code_ranges(&ranges);
+        for warning in setup::set_code_ranges(&mut self.probes, resolver.target()) {
+            self.warn(&warning)?;
+        }
         self.look_for_python()
     }
 
