@@ -180,7 +180,14 @@ impl Session {
     /// New stacks are looked at at once: the code objects that they name may not live long.
     fn take_events(&mut self) -> Result<()> {
         let mut mappings_changed = false;
-        for event in self.probes.drain() {
+        let events = self.probes.drain();
+        if let Some(resolver) = self.resolvers.last_mut() {
+            resolver.read_ahead(events.iter().filter_map(|event| match event {
+                Event::NewStack(raw, _) => Some(raw),
+                _ => None,
+            }));
+        }
+        for event in events {
             match event {
                 Event::NewStack(raw, _) => {
                     let image = self.resolvers.len() - 1;

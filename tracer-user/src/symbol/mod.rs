@@ -101,6 +101,14 @@ impl Resolver {
         self.python = python;
     }
 
+    /// Reads the code objects that new stacks name, the newest stacks first: they may die within
+    /// the time that it takes to look at the others. To be called before [`Self::observe`].
+    pub fn read_ahead<'a>(&mut self, stacks: impl DoubleEndedIterator<Item = &'a RawStack>) {
+        let Some(reader) = &mut self.reader else { return };
+        let frames = stacks.rev().flat_map(|raw| &raw.python);
+        reader.read_batch(frames.map(|frame| frame.code_avma));
+    }
+
     /// Reads what a new stack refers to while it still exists: Python code objects, and the
     /// address space when an address is not in it. To be called once for every new stack, soon.
     pub fn observe(&mut self, raw: &RawStack) -> Observed {

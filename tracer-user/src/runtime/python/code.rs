@@ -63,6 +63,8 @@ pub struct CodeReader {
     objects: ObjectLayout,
     types: TypeAddresses,
     cache: HashMap<u64, (Fingerprint, Arc<CodeObject>)>,
+    /// What was read of the batch at hand.
+    batch: HashMap<u64, Option<Arc<CodeObject>>>,
 }
 
 /// What tells a code object from a later one at the same address: its pointers and first line.
@@ -71,7 +73,25 @@ type Fingerprint = (u64, u64, u64, u32);
 impl CodeReader {
     /// For process `tgid`, which runs `runtime`.
     pub fn new(tgid: u32, runtime: &PythonRuntime) -> Self {
-        Self { tgid, objects: runtime.objects, types: runtime.types, cache: HashMap::new() }
+        Self {
+            tgid,
+            objects: runtime.objects,
+            types: runtime.types,
+            cache: HashMap::new(),
+            batch: HashMap::new(),
+        }
+    }
+
+    /// Reads the code objects of a batch of stacks, each once, before anything else is done with
+    /// them: some live for a moment only. Until the next batch [`Self::read`] answers from here.
+    pub fn read_batch(&mut self, code_avmas: impl Iterator<Item = u64>) {
+        self.batch.clear();
+        for code_avma in code_avmas {
+            if !self.batch.contains_key(&code_avma) {
+                let object = self.read_now(code_avma);
+                self.batch.insert(code_avma, object);
+            }
+        }
     }
 
     /// The code object at `code_avma`; `None` when there is none (any more).
@@ -80,6 +100,13 @@ impl CodeReader {
     /// One read of the target when it is known (to notice that the address was used again), four
     /// to seven when it is not.
     pub fn read(&mut self, code_avma: u64) -> Option<Arc<CodeObject>> {
+        match self.batch.get(&code_avma) {
+            Some(object) => object.clone(),
+            None => self.read_now(code_avma),
+        }
+    }
+
+    fn read_now(&mut self, code_avma: u64) -> Option<Arc<CodeObject>> {
         let objects = self.objects;
         let header = read_vec(self.tgid, code_avma, objects.code_bytes())?;
         if u64_in(&header, objects.kind)? != self.types.code_avma {
@@ -216,7 +243,7 @@ mod tests {
         let version = Version { major: 3, minor, micro: 0 };
         let own = std::process::id();
         let objects = layout_of(own, version, Landmarks::default()).unwrap().objects;
-        CodeReader { tgid: own, objects, types, cache: HashMap::new() }
+        CodeReader { tgid: own, objects, types, cache: HashMap::new(), batch: HashMap::new() }
     }
 
     #[test]
