@@ -197,10 +197,9 @@ impl Run {
                 faults.push(format!("losses.{} is {count}", counter.name()));
             }
         }
-        for warning in self.report.0["warnings"].as_array().into_iter().flatten() {
-            if warning["code"].as_str().is_some_and(|code| code.contains("python")) {
-                faults.push(format!("warning: {}", warning["message"].as_str().unwrap_or("?")));
-            }
+        let warnings = self.report.0["warnings"].as_array().into_iter().flatten();
+        for warning in warnings.filter(|warning| warning["code"] == "python-unknown") {
+            faults.push(format!("warning: {}", warning["message"].as_str().unwrap_or("?")));
         }
         (!faults.is_empty()).then(|| faults.join("; "))
     }
