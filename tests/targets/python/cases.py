@@ -13,6 +13,7 @@ which, from 3.11 on, nothing may stand, since Python calls Python there without 
 import asyncio
 import ctypes
 import functools
+import importlib
 import inspect
 import json
 import os
@@ -440,7 +441,18 @@ def wait_for_line():
         pass
 
 
+def load_libraries():
+    """Has what the cases load mapped before anything is traced: stacks through code that was mapped
+    a moment ago are cut, which is a matter of its own."""
+    for name in ("bz2", "_interpreters", "_xxsubinterpreters"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass
+
+
 if __name__ == "__main__":
+    load_libraries()
     say(ready=True)
     wait_for_line()
     for each in Case.known:

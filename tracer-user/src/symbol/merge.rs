@@ -38,10 +38,8 @@ pub struct PythonSlot {
     pub is_entry: bool,
 }
 
-/// The merged stack, leaf first, and why it is not whole (`None` when it is).
-///
-/// A stack whose Python frames reach the bottom counts as whole even when the native walk ended
-/// early, as it does in code without frame pointers: nothing that people wrote is missing.
+/// The merged stack, leaf first, and why it is not whole (`None` when it is): both walks have to
+/// have come to the bottom, or to have had nothing to walk.
 pub fn merge(
     native: &[NativeSlot],
     native_end: WalkEnd,
@@ -76,14 +74,7 @@ pub fn merge(
     // The native walk ended before the interpreter's outermost loop; the Python chain does not
     // depend on it.
     frames.extend(rest.iter().filter_map(|slot| slot.frame.clone()));
-    let python_is_whole = !python.is_empty() && python_end == WalkEnd::Bottom;
-    let truncated = if !python_end.is_complete() {
-        Some(python_end)
-    } else if native_end.is_complete() || python_is_whole {
-        None
-    } else {
-        Some(native_end)
-    };
+    let truncated = [python_end, native_end].into_iter().find(|end| !end.is_complete());
     (frames, truncated)
 }
 
@@ -188,7 +179,7 @@ mod tests {
             "the native walk ended early",
             (&["bytes_new"], NoFramePointer),
             (&["a", "b*", "c*"], Bottom),
-            (&["bytes_new", "a", "b", "c"], None),
+            (&["bytes_new", "a", "b", "c"], Some(NoFramePointer)),
         );
         check(
             "place-holders are not shown",
