@@ -372,7 +372,7 @@ def not_ascii():
 
 IN_SUB_INTERPRETER = "\n".join(
     [
-        "import os, sys",
+        "import os, sys, time",
         f"FREE_THREADED = {FREE_THREADED}",
         "if FREE_THREADED: import ctypes",
         inspect.getsource(taker),
@@ -385,6 +385,8 @@ IN_SUB_INTERPRETER = "\n".join(
         f"for _ in range({TIMES}):",
         "    result = in_sub_interpreter(2600)",
         "os.write(PIPE, repr(result).encode())",
+        # The code dies with the interpreter's answer: it may be looked at before.
+        "time.sleep(0.5)",
     ]
 )
 
