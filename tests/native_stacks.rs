@@ -6,6 +6,9 @@ mod support;
 use outlive::capture::{self, Recording};
 use outlive::stack::{RawStack, WalkEnd};
 use serde_json::Value;
+use std::ffi::CString;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Finished, Outlive, Target, may_trace, tests_dir};
@@ -87,7 +90,7 @@ fn recording(finished: &Finished) -> Recording {
     capture::read(&finished.out.join("capture.outlive")).expect("the capture")
 }
 
-/// Each stack of the truth was recorded, as often as it occurred; no walk was cut short.
+/// Each stack of the truth was recorded in each round, and no walk was cut short.
 fn assert_equal(what: &str, truth: &Value, rounds: u64, finished: &Finished) {
     finished.assert_done();
     let recording = recording(finished);
@@ -95,13 +98,16 @@ fn assert_equal(what: &str, truth: &Value, rounds: u64, finished: &Finished) {
     for stack in &all {
         let occurred = all.iter().filter(|other| other.frames[1..] == stack.frames[1..]).count();
         let found = stack.blocks(&recording);
-        if found != rounds * occurred as u64 {
+        // Containers and exceptions allocate more than once.
+        let is_c = what.starts_with("c-");
+        let wanted = rounds * occurred as u64;
+        if found < wanted || is_c && found > wanted {
             let hex = |frames: &[u64]| frames.iter().map(|f| format!("{f:x}")).collect::<Vec<_>>();
             for raw in recording.raw_stacks.values() {
                 eprintln!("recorded ({}): {:?}", raw.native_end.name(), hex(&raw.native));
             }
-            let wanted = hex(&stack.frames);
-            panic!("{what}: {} found {found} times, expected {occurred}: {wanted:?}", stack.name);
+            let frames = hex(&stack.frames);
+            panic!("{what}: {} found {found} times, expected {wanted}: {frames:?}", stack.name);
         }
     }
     for raw in recording.raw_stacks.values() {
@@ -173,4 +179,64 @@ fn rust_stacks_equal_those_of_libgcc() {
         let flags = ["--edition", "2024", "-C", &level, "-C", "force-frame-pointers=no"];
         check(name, &build("rustc", "stacks.rs", name, &flags), &[]);
     }
+}
+
+/// A return probe of another tracer on a function of the target: no program behind it, the kernel
+/// replaces return addresses all the same.
+struct ForeignReturnProbe(#[expect(dead_code, reason = "held for its drop")] OwnedFd);
+
+impl ForeignReturnProbe {
+    fn place(pid: u32, file: &Path, offset: u64) -> Self {
+        let kind = std::fs::read_to_string("/sys/bus/event_source/devices/uprobe/type");
+        let kind: u32 = kind.expect("uprobes").trim().parse().expect("a number");
+        let path = CString::new(file.as_os_str().as_bytes()).expect("a path");
+        // struct perf_event_attr, first published version plus one: type and size, config (bit 0:
+        // return probe), five fields that stay zero, uprobe_path, probe_offset.
+        let mut attributes = [0_u64; 9];
+        attributes[0] = u64::from(kind) | (size_of_val(&attributes) as u64) << 32;
+        attributes[1] = 1;
+        attributes[7] = path.as_ptr() as u64;
+        attributes[8] = offset;
+        // SAFETY: attributes and path outlive the call.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_perf_event_open, attributes.as_ptr(), pid, -1, -1, 0)
+        };
+        assert!(fd >= 0, "perf_event_open: {}", std::io::Error::last_os_error());
+        // SAFETY: a descriptor that was just opened and is nobody else's.
+        Self(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    }
+}
+
+/// Where a function of a target that is not position-independent lies in its file.
+fn file_offset(program: &Path, function: &str) -> u64 {
+    let output = Command::new("nm").arg(program).output().expect("run nm (install binutils)");
+    let symbols = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = symbols.lines().find(|line| line.ends_with(&format!(" {function}")));
+    let address = line.and_then(|line| line.split(' ').next()).expect("the function's symbol");
+    u64::from_str_radix(address, 16).expect("an address") - 0x40_0000
+}
+
+#[test]
+fn return_probes_of_others_are_seen_through() {
+    if !may_trace() {
+        return;
+    }
+    let flags = ["-O2", "-fomit-frame-pointer", "-pthread", "-no-pie"];
+    let program = build("gcc", "stacks.c", "c-probed", &flags);
+    let mut target = Target::spawn(&program, &[] as &[&str]);
+    target.json();
+    let outlive = Outlive::attach(target.pid()).start();
+    // Once as it is, for libgcc to see; once with return addresses replaced in the midst of
+    // stacks, twice in some of them, and behind a signal's frame.
+    target.go();
+    let truth = target.json();
+    let probes = ["plain_middle", "plain_outer", "interrupted"].map(|function| {
+        ForeignReturnProbe::place(target.pid(), &program, file_offset(&program, function))
+    });
+    target.go();
+    target.json();
+    let finished = outlive.stop();
+    drop(probes);
+    assert_equal("c-probed", &truth, 2, &finished);
+    assert!(target.finish().success(), "the target was harmed");
 }

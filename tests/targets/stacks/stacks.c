@@ -15,7 +15,7 @@
 /* A chain of plain calls. */
 NOINLINE static void plain_inner(void) { ALLOCATE("plain", 0, malloc(1000)); STAY(); }
 NOINLINE void plain_middle(void) { plain_inner(); STAY(); }
-NOINLINE static void plain_outer(void) { plain_middle(); STAY(); }
+NOINLINE void plain_outer(void) { plain_middle(); STAY(); }
 
 /* As deep as outlive looks, nearly. */
 NOINLINE void descend(int levels)
