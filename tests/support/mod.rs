@@ -2,6 +2,8 @@
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
 #![allow(dead_code, missing_docs)]
 
+pub mod venv;
+
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -113,6 +115,11 @@ impl Target {
                 Err(RecvTimeoutError::Disconnected) => panic!("the target ended without a word"),
             }
         }
+    }
+
+    /// The next line on stdout.
+    pub fn line(&self) -> String {
+        self.stdout.recv_timeout(PATIENCE).expect("the target says something")
     }
 
     /// Forgets what was printed so far.

@@ -1,7 +1,7 @@
 //! The kernel side: settles every allocation and free where it happens, so that user space
 //! reads counters once a tick and never sees single events.
 //!
-//! One file per probe family (`alloc`, `free`, `mapping`, `process`); what they share is in
+//! One file per probe family (`alloc`, `free`, `mapping`, `loader`, `process`); what they share is in
 //! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -19,6 +19,7 @@ mod configuration;
 mod counters;
 mod floor;
 mod free;
+mod loader;
 mod mapping;
 mod maps;
 mod process;

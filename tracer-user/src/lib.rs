@@ -5,6 +5,8 @@
 pub mod aggregate;
 pub mod capture;
 pub mod cli;
+#[cfg(test)]
+mod fuzz;
 pub mod growth;
 pub mod plan;
 pub mod probe;

@@ -3,8 +3,10 @@
 
 pub mod entry;
 pub mod function;
+pub mod loader;
 mod render;
 
+pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
 
 use crate::runtime::python::{self, PythonRuntime};

@@ -8,6 +8,7 @@ mod floor;
 mod kernel_layout;
 mod kernel_log;
 mod kernel_memory;
+mod load;
 mod mapped;
 mod mapping_account;
 mod object;

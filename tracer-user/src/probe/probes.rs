@@ -4,11 +4,11 @@ use super::{
     attach::{self, AttachFailure, Links},
     calibrate,
     events::{self, Event},
-    kernel_layout,
     kernel_log::KernelLog,
+    load::{load_object, mapped, taken},
     mapped::MappedArray,
     mapping_account::MappingAccount,
-    object::{self, ObjectError},
+    object::ObjectError,
     overhead::Overhead,
     process_table::{ProcessTable, TableError},
     settings::Settings,
@@ -16,23 +16,22 @@ use super::{
     unwind_tables::{TableSizes, UnwindTables},
 };
 use crate::{
-    plan::ProbePlan,
+    plan::{LoaderHook, ProbePlan},
     target::{PlannedRange, TableKey},
     tick::{Counters, SiteReading, Tick},
     unwind::UnwindTable,
     warning::Warning,
 };
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError,
     maps::{HashMap as BpfHashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint},
+    programs::{ProgramError, RawTracePoint, uprobe::UProbeLink},
 };
 use std::{
     collections::{HashMap, HashSet},
     os::fd::{AsFd as _, BorrowedFd},
 };
 use tracer_common::{
-    config::Config,
     counter::COUNTERS,
     limits::DEFAULT_MAX_ALL_CODE_RANGES,
     process::MAX_PROCESSES,
@@ -91,7 +90,7 @@ impl ProbeError {
         ProbeError::Refused(chain(&error))
     }
 
-    fn map(error: MapError) -> Self {
+    pub(super) fn map(error: MapError) -> Self {
         ProbeError::Map(chain(&error))
     }
 }
@@ -115,6 +114,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct Probes {
     /// First, so that the probes go before the programs.
     links: Links,
+    loader_link: Option<UProbeLink>,
     ebpf: Ebpf,
     settings: Settings,
     slots: MappedArray<Slot>,
@@ -138,13 +138,6 @@ pub struct Probes {
 
 /// Number of the target's first image.
 const FIRST_IMAGE: u32 = 1;
-
-/// The configuration as a global.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct ConfigGlobal(Config);
-// SAFETY: plain integers without padding.
-unsafe impl aya::Pod for ConfigGlobal {}
 
 impl Probes {
     /// Loads maps and the programs that `plan` needs; attaches nothing yet. `tables` are those of
@@ -195,6 +188,7 @@ impl Probes {
             ),
             target,
             links: Links::default(),
+            loader_link: None,
             ebpf,
             settings,
             seen: Vec::new(),
@@ -220,6 +214,35 @@ impl Probes {
         self.links = attach::attach(&mut self.ebpf, plan, self.settings.target_tgid)
             .map_err(ProbeError::Attach)?;
         Ok(())
+    }
+
+    /// From now on the target is stopped each time that its loader has mapped libraries, until
+    /// somebody who heard of it ([`Event::Libraries`]) continues it (SIGCONT).
+    ///
+    /// # Errors
+    /// When the probe cannot be placed.
+    ///
+    /// # Kernel
+    /// 5.3 (bpf_send_signal).
+    pub fn hold_at_loads(&mut self, hook: &LoaderHook) -> Result<(), ProbeError> {
+        let link = attach::place_hook(&mut self.ebpf, hook, self.settings.target_tgid)?;
+        self.loader_link = Some(link);
+        self.processes.set_loader_state(self.target, hook.state_avma);
+        Ok(())
+    }
+
+    /// The loader's place in a new image of the target.
+    pub fn move_loader_state(&mut self, avma: u64) {
+        if self.loader_link.is_some() {
+            self.processes.set_loader_state(self.target, avma);
+        }
+    }
+
+    /// Ends [`Self::hold_at_loads`]. Stops that happened before are still among the events.
+    pub fn let_loads_pass(&mut self) {
+        self.processes.set_loader_state(self.target, 0);
+        // The kernel waits until no program runs any more.
+        self.loader_link = None;
     }
 
     fn attach_tracepoint(
@@ -316,6 +339,7 @@ impl Probes {
                     drained.push(Event::Exec { tgid, image });
                 }
                 Some(Event::Fork { tgid, child }) => drained.push(Event::Fork { tgid, child }),
+                Some(Event::Libraries { tgid }) => drained.push(Event::Libraries { tgid }),
                 None => self.unknown_records += 1,
             }
         }
@@ -388,44 +412,4 @@ impl Probes {
     pub fn close_overhead_window(&mut self) {
         self.overhead.close_window(&self.ebpf);
     }
-}
-
-fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, ProbeError> {
-    let object = object::embedded()?;
-    let config = ConfigGlobal(Config {
-        min_size_bytes: settings.min_size_bytes,
-        follow: u32::from(settings.follow),
-        verbose: u32::from(settings.verbose),
-        max_slots: settings.limits.max_slots,
-        reserved: 0,
-        kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
-    });
-    EbpfLoader::new()
-        .override_global("CONFIG", &config, true)
-        .map_max_entries("OUTLIVE_LIVE", settings.limits.max_live)
-        .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
-        .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
-        .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)
-        .map_max_entries("OUTLIVE_ROWS", sizes.rows / 2)
-        .map_max_entries("OUTLIVE_PAGES", sizes.pages / 2)
-        .map_max_entries("OUTLIVE_EVENTS", settings.limits.ring_bytes)
-        .load(object)
-        .map_err(ProbeError::object)
-}
-
-fn mapped<T: Copy>(
-    ebpf: &mut Ebpf,
-    name: &str,
-    length: usize,
-) -> Result<MappedArray<T>, ProbeError> {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
-    MappedArray::new(map, length).map_err(|error| ProbeError::Map(format!("{name}: {error}")))
-}
-
-fn taken<T: TryFrom<aya::maps::Map, Error = MapError>>(
-    ebpf: &mut Ebpf,
-    name: &str,
-) -> Result<T, ProbeError> {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
-    T::try_from(map).map_err(ProbeError::map)
 }

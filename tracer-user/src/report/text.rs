@@ -74,6 +74,9 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
         finding.sites.len(),
         if finding.sites.len() == 1 { "stack" } else { "stacks" },
     )?;
+    if let Some(share) = finding.share_of_resident_growth {
+        writeln!(out, "   that is {:.0} % of the growth in resident memory", 100.0 * share)?;
+    }
     let Some(site) =
         finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id))
     else {

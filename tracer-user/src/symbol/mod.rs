@@ -81,6 +81,11 @@ impl Resolver {
         self.native.learn(&raw.native)
     }
 
+    /// Reads the address space again, so that code that was mapped since is known.
+    pub fn look_again(&mut self) -> Observed {
+        self.native.look_again()
+    }
+
     /// The stack as people read it. Works after the target has ended.
     ///
     /// # Cost

@@ -18,8 +18,11 @@ pub const MAX_SECTION_BYTES: u64 = 128 << 20;
 /// Functions in one file; the largest files known have a million.
 const MAX_FUNCTIONS: usize = 1 << 22;
 /// Bytes of call frame instructions that are carried out for one file, those that functions share
-/// counted each time: a forged file could share long ones among very many functions.
-const MAX_WORK_BYTES: u64 = 256 << 20;
+/// counted each time: a forged file could share long ones among very many functions. With the
+/// dearest instructions there are, this many take seven seconds.
+const MAX_WORK_BYTES: u64 = 64 << 20;
+/// Bytes that functions may share.
+const MAX_SHARED_BYTES: usize = 1024;
 /// Share of the described code above which a file is taken to keep frame pointers throughout.
 const KEEPS_FRAME_POINTERS: f64 = 0.5;
 
@@ -41,6 +44,8 @@ pub struct UnwindSource<'a> {
     pub stubs: Vec<Range<u64>>,
     /// Code without unwind information keeps frame pointers, whatever the rest does.
     pub has_go_code: bool,
+    /// Bytes of call frame instructions that are carried out at most.
+    pub max_work_bytes: u64,
 }
 
 /// A function: where it begins and ends, and where it is described.
@@ -72,6 +77,7 @@ impl<'a> UnwindSource<'a> {
                 .map(|section| section.svma..section.svma.saturating_add(section.length_bytes))
                 .collect(),
             has_go_code: elf.section(".gopclntab").is_some(),
+            max_work_bytes: MAX_WORK_BYTES,
         }
     }
 
@@ -158,7 +164,7 @@ impl<'a> UnwindSource<'a> {
                 continue;
             };
             work_bytes += (fde.entry_len() + fde.cie().entry_len()) as u64;
-            if work_bytes > MAX_WORK_BYTES || builder.is_full() {
+            if work_bytes > self.max_work_bytes || builder.is_full() {
                 builder.unread_from(start);
                 return habit;
             }
@@ -224,6 +230,9 @@ fn cie<'a>(
         return Ok(cie.clone());
     }
     let cie = section.cie_from_offset(bases, at)?;
+    if cie.entry_len() > MAX_SHARED_BYTES {
+        return Err(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(at.0 as u64)));
+    }
     cies.insert(at.0, cie.clone());
     Ok(cie)
 }

@@ -164,4 +164,6 @@ fn flaw_warning(name: &str, flaws: Flaws) -> Option<Warning> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

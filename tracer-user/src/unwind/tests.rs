@@ -199,3 +199,109 @@ fn libc_is_described_as_gimli_reads_it() {
     // It is built without frame pointers.
     assert_eq!(table.rules[0], Rule::default());
 }
+
+#[test]
+fn the_systems_python_is_described_as_gimli_reads_it() {
+    let path = Path::new("/usr/bin/python3.11");
+    if !path.exists() {
+        eprintln!("skipped: no {}", path.display());
+        return;
+    }
+    let kinds = check(path);
+    assert!(kinds[usize::from(cfa::RSP)] > 5000, "{kinds:?}");
+    // Frames of this size do not fit 16 bits.
+    assert!(build(&elf(path)).rules.iter().any(|rule| rule.cfa_offset > 65_535));
+}
+
+/// A compiled C file; `None` where there is no compiler.
+fn compiled(folder: &Path, name: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+    let (input, program) = (folder.join(format!("{name}.c")), folder.join(name));
+    std::fs::write(&input, source).unwrap();
+    let status = Command::new("cc").args(flags).arg("-o").arg(&program).arg(&input).status();
+    if !status.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no C compiler");
+        return None;
+    }
+    Some(program)
+}
+
+/// Frames of all shapes: variable, realigned, realigned and variable, very large.
+const SHAPES: &str = "#include <alloca.h>
+#include <string.h>
+__attribute__((noinline)) void use(volatile void *p) { *(volatile char *)p = 1; }
+__attribute__((noinline)) int variable(int n) { char *p = alloca(n); use(p); return n + p[0]; }
+__attribute__((noinline)) int aligned(int n) { __attribute__((aligned(128))) char b[256]; use(b); return n + b[0]; }
+__attribute__((noinline)) int both(int a, int b2, int c, int d, int e, int f, int g, int n) {
+  __attribute__((aligned(128))) char b[256]; use(b); char *p = alloca(n); use(p); return a + b2 + c + d + e + f + g + b[0] + p[0]; }
+__attribute__((noinline)) int large(int n) { char b[3000000]; use(b); return n + b[n]; }
+__attribute__((cold, noinline)) int rare(int n) { use(&n); return n; }
+int main(int c, char **v) { (void)v; return variable(c) + aligned(c) + both(c, c, c, c, c, c, c, c) + large(c) + (c > 9 ? rare(c) : 0); }
+";
+
+#[test]
+fn frames_of_all_shapes_are_described() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-O2", "-fomit-frame-pointer", "-fno-stack-clash-protection"];
+    let Some(program) = compiled(folder.path(), "shapes", SHAPES, &flags) else { return };
+    check(&program);
+    let table = build(&elf(&program));
+    let has = |wanted: fn(&Rule) -> bool| table.rules.iter().any(wanted);
+    assert!(has(|rule| rule.cfa == cfa::RBP && rule.rbp == rbp::AT_CFA), "{:?}", table.rules);
+    assert!(has(|rule| rule.cfa == cfa::DEREF_RBP && rule.rbp == rbp::AT_RBP));
+    assert!(has(|rule| rule.cfa == cfa::RSP && rule.cfa_offset > 3_000_000));
+    assert!(has(|rule| rule.cfa == cfa::OUTERMOST));
+    assert_eq!(table.rules[0].cfa, cfa::NONE);
+}
+
+#[test]
+fn gaps_of_a_file_that_keeps_frame_pointers_are_walked_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for (flag, expected) in
+        [("-fno-omit-frame-pointer", cfa::FRAME_POINTER), ("-fomit-frame-pointer", cfa::NONE)]
+    {
+        let name = format!("gaps{expected}");
+        let Some(program) = compiled(folder.path(), &name, SHAPES, &["-O1", flag]) else { return };
+        let table = build(&elf(&program));
+        assert_eq!(table.rules[0].cfa, expected, "{flag}");
+        assert_eq!(table.rule_at(table.origin_svma + 0x1a), table.rule_at(table.origin_svma));
+    }
+}
+
+#[test]
+fn a_static_program_and_a_library_without_a_description_have_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(program) = compiled(folder.path(), "whole", SHAPES, &["-O2", "-static"]) {
+        let table = build(&elf(&program));
+        assert!(table.is_sound(), "{}", table.rows.len());
+        assert_eq!(table.flaws, Flaws::default());
+        assert!(table.rows.len() > 5000, "{}", table.rows.len());
+        assert!(table.rules.iter().any(|rule| rule.cfa == cfa::SIGNAL));
+    }
+    let bare = ["-O2", "-shared", "-fPIC", "-nostdlib", "-fno-asynchronous-unwind-tables"];
+    let silent = "int f(int n) { return n; }";
+    if let Some(library) = compiled(folder.path(), "silent", silent, &bare) {
+        let table = build(&elf(&library));
+        assert!(table.is_sound());
+        assert!(
+            table
+                .rules
+                .iter()
+                .all(|rule| matches!(rule.cfa, cfa::NONE | cfa::UNSUPPORTED | cfa::PLT))
+        );
+    }
+}
+
+#[test]
+fn every_library_mapped_here_has_a_sound_table() {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths: Vec<&str> = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5))
+        .filter(|path| path.starts_with('/') && path.contains(".so"))
+        .collect();
+    paths.dedup();
+    assert!(paths.len() >= 2);
+    for path in paths {
+        check(Path::new(path));
+    }
+}
