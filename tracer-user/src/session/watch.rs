@@ -6,6 +6,7 @@ use super::{
     console::{Console, Ending},
     epoch::Epochs,
     held::Held,
+    late_python::LatePython,
     measure,
     output::Folder,
     setup::{self, Started},
@@ -34,8 +35,6 @@ use tracer_common::slot::UNATTRIBUTED_STACK;
 /// How long our programs are timed at a stretch, and how often.
 const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
 const OVERHEAD_PERIOD: Duration = Duration::from_secs(5);
-/// Ticks at which an interpreter that does not say all yet is looked at again.
-const MAX_PYTHON_LOOKS: u32 = 10;
 
 /// Watches until the end, then detaches and hands back what was seen.
 pub async fn watch(
@@ -71,8 +70,7 @@ struct Session {
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
-    /// How often the interpreter is looked at again.
-    python_looks: u32,
+    late_python: LatePython,
 }
 
 impl Session {
@@ -95,9 +93,7 @@ impl Session {
         let recording = Recording::new(describe(config, &started));
         let now = Instant::now();
         let python = started.plan.python.take();
-        // A command that we started was looked at before its libraries were linked.
-        let is_settled = python.as_ref().is_none_or(|python| python.is_settled());
-        let python_looks = if is_settled && started.child.is_none() { 0 } else { MAX_PYTHON_LOOKS };
+        let late_python = LatePython::new(python.as_ref(), started.child.is_some());
         let mut session = Self {
             probes,
             held: started.child.is_some().then(|| Held::new(tgid)),
@@ -115,7 +111,7 @@ impl Session {
             overhead_next: now,
             overhead_until: None,
             kernel_peak_bytes: 0,
-            python_looks,
+            late_python,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.warn(&warning)?;
@@ -162,7 +158,7 @@ impl Session {
 
     fn tick(&mut self) -> Result<()> {
         self.take_events()?;
-        if self.python_looks > 0 {
+        if self.late_python.is_due() {
             self.look_for_python()?;
         }
         if self.address_space.may_have_changed() {
@@ -247,20 +243,9 @@ impl Session {
         self.look_for_python()
     }
 
-    /// A program may load an interpreter later, as a library; and one that the dynamic linker has
-    /// not finished with does not say all yet.
     fn look_for_python(&mut self) -> Result<()> {
         let Some(resolver) = self.resolvers.last_mut() else { return Ok(()) };
-        if resolver.python().is_some() && self.python_looks == 0 {
-            return Ok(());
-        }
-        let (Some(python), warnings) = python::detect(resolver.target()) else { return Ok(()) };
-        let is_settled = python.is_settled();
-        self.python_looks = if is_settled { 0 } else { self.python_looks.saturating_sub(1) };
-        if resolver.python() != Some(&python) {
-            self.probes.set_python(python.layout);
-            resolver.set_python(self.tgid, Some(python));
-        }
+        let warnings = self.late_python.look(self.tgid, &mut self.probes, resolver);
         warnings.iter().try_for_each(|warning| self.warn(warning))
     }
 

@@ -73,13 +73,12 @@ type Fingerprint = (u64, u64, u64, u32);
 impl CodeReader {
     /// For process `tgid`, which runs `runtime`.
     pub fn new(tgid: u32, runtime: &PythonRuntime) -> Self {
-        Self {
-            tgid,
-            objects: runtime.objects,
-            types: runtime.types,
-            cache: HashMap::new(),
-            batch: HashMap::new(),
-        }
+        Self::of_objects(tgid, runtime.objects, runtime.types)
+    }
+
+    /// For process `tgid`, whose objects are laid out so.
+    pub(super) fn of_objects(tgid: u32, objects: ObjectLayout, types: TypeAddresses) -> Self {
+        Self { tgid, objects, types, cache: HashMap::new(), batch: HashMap::new() }
     }
 
     /// Reads the code objects of a batch of stacks, each once, before anything else is done with
@@ -243,7 +242,7 @@ mod tests {
         let version = Version { major: 3, minor, micro: 0 };
         let own = std::process::id();
         let objects = layout_of(own, version, Landmarks::default()).unwrap().objects;
-        CodeReader { tgid: own, objects, types, cache: HashMap::new(), batch: HashMap::new() }
+        CodeReader::of_objects(own, objects, types)
     }
 
     #[test]

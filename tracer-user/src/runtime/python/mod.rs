@@ -224,4 +224,6 @@ fn describe(
 }
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
