@@ -25,6 +25,7 @@ pub fn walk(
     thread.frame = registers;
     let mut end = walk_end::TOO_DEEP;
     let mut taken = 0;
+    let mut is_certain = true;
     for index in 0..MAX_NATIVE_FRAMES {
         let mut ip = thread.frame.ip;
         // The call's last byte: what follows a call may belong to another row, or function.
@@ -39,8 +40,9 @@ pub fn walk(
             }
             if number >= rule::HIDDEN {
                 end = hidden(number);
-                // The allocator's caller is kept whatever it is.
-                if index != 0 {
+                // An address that a frame pointer led to may be anything; one that a table led to
+                // is kept, so that user space can look what was mapped there.
+                if !is_certain {
                     break;
                 }
             }
@@ -51,6 +53,7 @@ pub fn walk(
         if number >= rule::HIDDEN {
             break;
         }
+        is_certain = number < rule::FIRST_OF_RANGE;
         let reason = step::to_caller(thread, number);
         if reason != step::WENT_ON {
             end = reason;
