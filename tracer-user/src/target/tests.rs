@@ -65,6 +65,28 @@ fn what_cannot_be_traced_is_told_in_a_sentence() {
     }
 }
 
+/// V8 maps its built-in code a second time, from its own place in the file.
+#[test]
+fn a_file_that_is_mapped_twice_has_two_ranges_of_one_table() {
+    let cat = waiting_cat();
+    let (mut target, _) = discover(cat.0.id()).unwrap();
+    let first = target.mapping_at(libc_code(&target)).unwrap().clone();
+    let (into, at) = (0x3000, 0x7ffe_0000_0000);
+    target.mappings.push(Mapping {
+        start_avma: at,
+        end_avma: at + 0x2000,
+        file_offset: first.file_offset + into,
+        ..first.clone()
+    });
+    target.mappings.sort_by_key(|mapping| mapping.start_avma);
+    let (ranges, _) = code_ranges(&target);
+    let range = |avma| *ranges.iter().find(|range| range.start_avma == avma).unwrap();
+    let (here, there) = (range(first.start_avma), range(at));
+    assert_eq!((here.walk, here.table), (there.walk, there.table));
+    // The same code has the same address in the file's own numbering.
+    assert_eq!((first.start_avma + into).wrapping_sub(here.bias), at.wrapping_sub(there.bias),);
+}
+
 #[test]
 fn code_ranges_are_sorted_and_do_not_overlap() {
     let cat = waiting_cat();

@@ -147,13 +147,16 @@ fn computed(rule: Rule) -> u64 {
 
 /// Compares the table of a file with gimli; how many rules of each kind were compared.
 fn check(path: &Path) -> [usize; 10] {
-    let elf = elf(path);
-    let table = build(&elf);
-    assert!(table.is_sound(), "{}", path.display());
-    assert_eq!(table.flaws, Flaws::default(), "{}", path.display());
+    check_elf(&path.display().to_string(), &elf(path))
+}
+
+fn check_elf(name: &str, elf: &Elf) -> [usize; 10] {
+    let table = build(elf);
+    assert!(table.is_sound(), "{name}");
+    assert_eq!(table.flaws, Flaws::default(), "{name}");
     let bytes = |name: &str| elf.section_bytes(elf.section(name).unwrap()).unwrap();
     let (eh_frame, header) = (bytes(".eh_frame"), bytes(".eh_frame_hdr"));
-    let mut oracle = Oracle::new(&elf, &eh_frame, &header);
+    let mut oracle = Oracle::new(elf, &eh_frame, &header);
     let code = elf.code_svmas();
     assert_eq!(table.origin_svma, code.start);
     let length = code.end - code.start;
@@ -180,7 +183,7 @@ fn check(path: &Path) -> [usize; 10] {
     for svma in borders.chain(samples).chain(starts).filter(|svma| code.contains(svma)) {
         let rule = table.rule_at(svma).unwrap();
         kinds[usize::from(rule.cfa)] += 1;
-        assert!(oracle.agrees(svma, rule), "{} at {svma:#x}: {rule:?}", path.display());
+        assert!(oracle.agrees(svma, rule), "{name} at {svma:#x}: {rule:?}");
     }
     kinds
 }
@@ -304,4 +307,22 @@ fn every_library_mapped_here_has_a_sound_table() {
     for path in paths {
         check(Path::new(path));
     }
+}
+
+#[test]
+fn the_kernels_own_code_is_described() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::Stdio;
+    let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    cat.stdin.as_mut().unwrap().write_all(b"ready\n").unwrap();
+    BufReader::new(cat.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let (target, _) = crate::target::discover(cat.id()).unwrap();
+    cat.kill().unwrap();
+    cat.wait().unwrap();
+    let vdso = target.vdso.as_deref().expect("a vdso");
+    let kinds = check_elf("[vdso]", vdso);
+    assert!(kinds[usize::from(cfa::RSP)] > 10, "{kinds:?}");
+    let (tables, warnings) = tables_of(&target, &[TableKey::Vdso]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(tables, [(TableKey::Vdso, build(vdso))]);
 }
