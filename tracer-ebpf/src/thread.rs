@@ -41,8 +41,8 @@ pub struct ThreadState {
     pub image: u16,
     /// Index of its process in the process table.
     pub process: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Scratch: 1 when no frame pointer, which may be anything, led to `frame`.
+    pub is_certain: u32,
     /// Stack pointer at the call's entry: the address of its return address.
     pub sp: u64,
     /// Requested bytes (mapping calls: length).
