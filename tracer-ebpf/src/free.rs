@@ -5,26 +5,34 @@ use crate::{
     counters::count,
     maps::LIVE,
     registers::at_entry,
-    thread,
+    thread::{self, Freeing},
 };
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{counter::Counter, slot::live_key};
 
-/// free, cfree (block).
+/// free, cfree (block), and what frees it with a size or an alignment behind.
 #[uprobe]
 pub fn free_enter(ctx: ProbeContext) -> u32 {
-    count(Counter::FreeHits);
     let (sp, [address, ..]) = at_entry(&ctx);
+    release(sp, address)
+}
+
+/// Books the free of a block by a function entered with stack pointer `sp`.
+#[inline(always)]
+pub(crate) fn release(sp: u64, address: u64) -> u32 {
+    count(Counter::FreeHits);
     if address == 0 {
         return 0;
     }
-    // Inside realloc it is realloc that books it.
-    if thread::is_inside_call(sp) {
-        return 0;
-    }
+    let unknown = match thread::begin_free(sp, address) {
+        // Inside realloc it is realloc that books it.
+        Freeing::Nested => return 0,
+        Freeing::Again => Counter::NestedCalls,
+        Freeing::Outermost => Counter::FreedUnknownBlocks,
+    };
     let key = live_key(address, generation());
     let Some(block) = LIVE.get_ptr(key) else {
-        count(Counter::FreedUnknownBlocks);
+        count(unknown);
         return 0;
     };
     // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller, who
@@ -33,7 +41,7 @@ pub fn free_enter(ctx: ProbeContext) -> u32 {
     if LIVE.remove(key).is_ok() {
         died(&block);
     } else {
-        count(Counter::FreedUnknownBlocks);
+        count(unknown);
     }
     0
 }
