@@ -68,6 +68,8 @@ counters! {
     ProcessEventsLost = 17, "process_events_lost", Loss;
     /// A block was handed out at an address that was still live: a free was not seen.
     AddressReused = 18, "address_reused", Loss;
+    /// Probe hits of a process that was not in the process table.
+    UnknownProcess = 19, "unknown_process", Loss;
 }
 
 /// Number of counters.

@@ -10,8 +10,11 @@
 pub mod config;
 pub mod counter;
 pub mod limits;
+pub mod process;
+pub mod python;
 pub mod record;
 pub mod slot;
+pub mod unwind;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

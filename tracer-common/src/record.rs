@@ -40,6 +40,16 @@ pub mod walk_end {
     pub const TOO_DEEP: u32 = 5;
     /// There was nothing to walk (no interpreter, or none on this thread).
     pub const ABSENT: u32 = 6;
+    /// The unwind information says nothing about this code.
+    pub const NO_UNWIND_INFO: u32 = 7;
+    /// The unwind information asks for what is not walked (other registers, other expressions).
+    pub const UNSUPPORTED_RULE: u32 = 8;
+    /// The caller's stack pointer came out below this frame's, or far above.
+    pub const BAD_STACK_POINTER: u32 = 9;
+    /// A return probe is pending on this frame, and the return address it replaced was not found.
+    pub const TRAMPOLINE: u32 = 10;
+    /// The interpreter's state contradicts itself.
+    pub const BAD_INTERPRETER_STATE: u32 = 11;
 }
 
 /// Domain of a stack: what kind of memory it asked for.
@@ -85,8 +95,8 @@ pub struct NewStack {
     pub native_end: u32,
     /// How the Python walk ended: one of [`walk_end`].
     pub python_end: u32,
-    /// Image generation of the target.
-    pub generation: u32,
+    /// Number of the process's image.
+    pub image: u32,
     /// Return addresses, the allocator's caller first.
     pub native: [u64; MAX_NATIVE_FRAMES],
     /// Frames, innermost first.
@@ -132,8 +142,8 @@ pub struct Mapping {
     pub old_address: u64,
     /// In bytes.
     pub old_length_bytes: u64,
-    /// Image generation of the target.
-    pub generation: u32,
+    /// Number of the process's image.
+    pub image: u32,
     /// `flags` argument of mmap (0 otherwise).
     pub flags: u32,
 }
@@ -145,7 +155,7 @@ pub mod process_op {
     pub const EXEC: u32 = 1;
     /// The target's last thread has ended.
     pub const EXIT: u32 = 2;
-    /// The target has forked; `other_tgid` is the child.
+    /// A traced process has forked; `other_tgid` is the child.
     pub const FORK: u32 = 3;
 }
 
@@ -159,9 +169,9 @@ pub struct Process {
     pub op: u32,
     /// See [`process_op`].
     pub other_tgid: u32,
-    /// Image generation that begins with it.
-    pub generation: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// EXEC: number of the image that begins with it.
+    pub image: u32,
+    /// The traced process.
+    pub tgid: u32,
 }
 const _: () = assert!(size_of::<Process>() == 24);

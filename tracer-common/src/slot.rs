@@ -29,8 +29,8 @@ pub const UNATTRIBUTED_SLOT: u32 = 0;
 /// The stack identity of everything in [`UNATTRIBUTED_SLOT`].
 pub const UNATTRIBUTED_STACK: u64 = 1;
 
-/// One block that is alive. Key: the block's address in the low 48 bits, the target's image
-/// generation in the high 16 (see [`live_key`]).
+/// One block that is alive. Key: the block's address in the low 48 bits, the number of
+/// the process's image in the high 16 (see [`live_key`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveBlock {
@@ -45,8 +45,8 @@ const _: () = assert!(size_of::<LiveBlock>() == 16);
 
 /// Key of the live map.
 #[inline(always)]
-pub const fn live_key(address: u64, generation: u16) -> u64 {
-    (address & 0x0000_ffff_ffff_ffff) | ((generation as u64) << 48)
+pub const fn live_key(address: u64, image: u16) -> u64 {
+    (address & 0x0000_ffff_ffff_ffff) | ((image as u64) << 48)
 }
 
 /// Value of the stack table: the slot of the stack's present epoch. Packed in one word
@@ -67,25 +67,26 @@ pub const fn unpack_stack_entry(entry: u64) -> (u32, u32) {
 pub struct Control {
     /// Epoch in which blocks are born now. Starts at 1.
     pub epoch: u32,
-    /// Image generation: bumped when the target calls exec; old blocks are then forgotten.
-    pub generation: u32,
-    /// First entry of the valid half of the code-range table.
-    pub code_ranges_first: u32,
-    /// Number of valid entries behind it.
-    pub code_ranges_count: u32,
+    /// Image numbers handed out so far (the kernel side increments it at an exec, user space
+    /// before it adds a process).
+    pub images_used: u32,
     /// Slots handed out so far (the kernel side increments it).
     pub slots_used: u32,
     /// Reserved, zero.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Control>() == 24);
+const _: () = assert!(size_of::<Control>() == 16);
 
 /// How frames in a range of code can be walked.
 pub mod walk {
     /// No way known: the walk ends here.
     pub const NONE: u32 = 0;
-    /// By frame pointers.
+    /// By frame pointers: a JIT's code, and files without unwind information that keep them.
     pub const FRAME_POINTER: u32 = 1;
+    /// By an unwind table (see [`crate::unwind`]).
+    pub const TABLE: u32 = 2;
+    /// The kernel's page for return probes: the real return address is with the task.
+    pub const TRAMPOLINE: u32 = 3;
 }
 
 /// An executable range of the target: `[start_avma, end_avma)`.
@@ -96,9 +97,16 @@ pub struct CodeRange {
     pub start_avma: u64,
     /// First address behind it.
     pub end_avma: u64,
+    /// Address, in the target, of the first byte that the unwind table covers; a page number is
+    /// `(pc - origin_avma) >> PAGE_SHIFT`.
+    pub origin_avma: u64,
     /// One of [`walk`].
     pub walk: u32,
+    /// Index in `OUTLIVE_PAGES` of the table's page 0.
+    pub first_page: u32,
+    /// Pages of the table.
+    pub page_count: u32,
     /// Reserved, zero.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<CodeRange>() == 24);
+const _: () = assert!(size_of::<CodeRange>() == 40);

@@ -26,12 +26,6 @@ pub fn control() -> Option<&'static Control> {
     CONTROL.get_ptr(0).map(|control| unsafe { &*control })
 }
 
-/// Image generation of the target.
-#[inline(always)]
-pub fn generation() -> u16 {
-    control().map_or(0, |control| control.generation as u16)
-}
-
 /// The slot in which the stack that `thread` has just walked books its births now. A stack never
 /// seen before is sent to user space; one that cannot be kept books as unattributed.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! Allocation probes: entry remembers what was asked for, return books what was given.
 
 use crate::{
-    account::{NO_REPLACE, REPLACE, born, died, generation, slot_of_stack},
+    account::{NO_REPLACE, REPLACE, born, died, slot_of_stack},
     configuration::config,
     counters::{add, count},
     maps::LIVE,
@@ -107,7 +107,7 @@ fn has_old_block(call: u32) -> bool {
 /// has given it up, another thread may be handed the same address before our return probe runs.
 #[inline(always)]
 fn take_old_block(thread: &mut ThreadState, address: u64) {
-    let key = live_key(address, generation());
+    let key = live_key(address, thread.image);
     if let Some(block) = LIVE.get_ptr(key) {
         // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller.
         thread.old_block = unsafe { *block };
@@ -192,7 +192,7 @@ fn resized(thread: &mut ThreadState, real_bytes: u64) -> Result<u64, Counter> {
 #[inline(always)]
 fn put_old_block_back(thread: &ThreadState) {
     if thread.has_old_block == 1 {
-        let key = live_key(thread.old_address, generation());
+        let key = live_key(thread.old_address, thread.image);
         let _ = LIVE.insert(key, thread.old_block, REPLACE);
     }
 }
@@ -232,7 +232,7 @@ fn settle(
     }
     unwind::walk(thread, registers, domain);
     let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
-    let key = live_key(address, generation());
+    let key = live_key(address, thread.image);
     if LIVE.insert(key, block, NO_REPLACE).is_err() {
         let Some(old) = LIVE.get_ptr(key) else {
             add(Counter::LiveMapFullBytes, size_bytes);

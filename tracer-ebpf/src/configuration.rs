@@ -2,28 +2,26 @@
 //! what is switched off cost nothing at run time.
 
 use core::ptr::read_volatile;
-use tracer_common::config::{Config, KernelLayout, PythonLayout};
+use tracer_common::config::{Config, KernelLayout};
 
 /// Replaced by user space before the object is loaded.
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
     min_size_bytes: 0,
-    target_tgid: 0,
+    follow: 0,
     verbose: 0,
     max_slots: 0,
     reserved: 0,
-    kernel: KernelLayout { task_fsbase: 0, task_mm: 0, mm_brk: 0, reserved: 0 },
-    python: PythonLayout {
-        tss_avma: 0,
-        kind: 0,
-        how: 0,
-        tstate_cframe: 0,
-        cframe_frame: 0,
-        frame_code: 0,
-        frame_previous: 0,
-        frame_instr: 0,
-        frame_entry: 0,
-        frame_entry_value: 0,
+    kernel: KernelLayout {
+        task_fsbase: 0,
+        task_mm: 0,
+        mm_brk: 0,
+        task_tgid: 0,
+        task_utask: 0,
+        utask_return_instances: 0,
+        return_instance_address: 0,
+        return_instance_stack: 0,
+        return_instance_next: 0,
         reserved: 0,
     },
 };

@@ -1,7 +1,7 @@
 //! The free probe: one look-up, one removal, one addition. It has no return probe.
 
 use crate::{
-    account::{died, generation},
+    account::died,
     counters::count,
     maps::LIVE,
     registers::at_entry,
@@ -24,13 +24,10 @@ pub(crate) fn release(sp: u64, address: u64) -> u32 {
     if address == 0 {
         return 0;
     }
-    let unknown = match thread::begin_free(sp, address) {
-        // Inside realloc it is realloc that books it.
-        Freeing::Nested => return 0,
-        Freeing::Again => Counter::NestedCalls,
-        Freeing::Outermost => Counter::FreedUnknownBlocks,
-    };
-    let key = live_key(address, generation());
+    // Inside realloc it is realloc that books it.
+    let Some(Freeing { image, again }) = thread::begin_free(sp, address) else { return 0 };
+    let unknown = if again { Counter::NestedCalls } else { Counter::FreedUnknownBlocks };
+    let key = live_key(address, image);
     let Some(block) = LIVE.get_ptr(key) else {
         count(unknown);
         return 0;

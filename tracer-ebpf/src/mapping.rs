@@ -2,7 +2,7 @@
 //! each is sent to user space, where parts of mappings can be told apart.
 
 use crate::{
-    account::{generation, slot_of_stack},
+    account::slot_of_stack,
     configuration::config,
     counters::count,
     maps::EVENTS,
@@ -57,14 +57,14 @@ pub fn sbrk_enter(ctx: ProbeContext) -> u32 {
 pub fn munmap_enter(ctx: ProbeContext) -> u32 {
     count(Counter::MappingHits);
     let (sp, [address, length, ..]) = at_entry(&ctx);
-    if thread::is_inside_call(sp) {
-        return 0;
-    }
+    let Some(image) = thread::image_outside_calls(sp) else { return 0 };
     // What the kernel will refuse changes nothing.
     if address & 0xfff != 0 || length == 0 {
         return 0;
     }
-    send(Mapping { op: mapping_op::UNMAP, address, length_bytes: length, ..Mapping::default() });
+    let unmap =
+        Mapping { op: mapping_op::UNMAP, address, length_bytes: length, ..Mapping::default() };
+    send(unmap, image);
     0
 }
 
@@ -86,7 +86,7 @@ pub fn mapping_return(ctx: RetProbeContext) -> u32 {
     let Some((thread, call)) = thread::end(registers.sp) else { return 0 };
     if let Some(mut mapping) = describe(thread, call, result) {
         mapping.stack_hash = stack_of(thread, registers);
-        send(mapping);
+        send(mapping, thread.image);
     }
     0
 }
@@ -137,9 +137,9 @@ fn stack_of(thread: &mut ThreadState, registers: Registers) -> u64 {
 }
 
 #[inline(always)]
-fn send(mut mapping: Mapping) {
+fn send(mut mapping: Mapping, image: u16) {
     mapping.header = Header { kind: record::kind::MAPPING, tid: thread::current_tid() };
-    mapping.generation = u32::from(generation());
+    mapping.image = u32::from(image);
     if EVENTS.output::<Mapping>(&mapping, 0).is_err() {
         count(Counter::MappingEventsLost);
     }

@@ -12,10 +12,12 @@ use aya_ebpf::{
 use tracer_common::{
     counter,
     limits::{
-        DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
-        DEFAULT_RING_BYTES, MAX_CODE_RANGES,
+        DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_PAGES, DEFAULT_MAX_ROWS,
+        DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
     },
+    process::{MAX_PROCESSES, MAX_TGIDS, ProcessEntry},
     slot::{CodeRange, Control, LiveBlock, Slot},
+    unwind::{CACHE_ENTRIES, MAX_RULES, Rule},
 };
 
 /// The live map. Grows as live blocks do. Full: the new block is not followed, and counted
@@ -38,10 +40,37 @@ pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_MAX_SLOTS, BPF_F
 #[map(name = "OUTLIVE_CONTROL")]
 pub static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Executable ranges of the target, sorted; two halves, so that one can be rewritten while the
-/// other is in use.
+/// The traced processes.
+#[map(name = "OUTLIVE_PROCS")]
+pub static PROCESSES: Array<ProcessEntry> = Array::with_max_entries(MAX_PROCESSES, BPF_F_MMAPABLE);
+
+/// Thread-group ID to index in [`PROCESSES`]. Full: the child is not followed
+/// (`unknown_process`).
+#[map(name = "OUTLIVE_TGIDS")]
+pub static TGIDS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TGIDS, BPF_F_NO_PREALLOC);
+
+/// Executable ranges, sorted within each process; memory-mapped. User space writes the ranges of a
+/// process to a free place and then points its entry there.
 #[map(name = "OUTLIVE_RANGES")]
-pub static CODE_RANGES: Array<CodeRange> = Array::with_max_entries(2 * MAX_CODE_RANGES as u32, 0);
+pub static CODE_RANGES: Array<CodeRange> =
+    Array::with_max_entries(DEFAULT_MAX_ALL_CODE_RANGES, BPF_F_MMAPABLE);
+
+/// Unwind rows, two to an element (the even one in the low half); memory-mapped.
+#[map(name = "OUTLIVE_ROWS")]
+pub static ROWS: Array<u64> = Array::with_max_entries(DEFAULT_MAX_ROWS / 2, BPF_F_MMAPABLE);
+
+/// First rows of pages, two to an element as in [`ROWS`]; memory-mapped.
+#[map(name = "OUTLIVE_PAGES")]
+pub static PAGES: Array<u64> = Array::with_max_entries(DEFAULT_MAX_PAGES / 2, BPF_F_MMAPABLE);
+
+/// Unwind rules; memory-mapped.
+#[map(name = "OUTLIVE_RULES")]
+pub static RULES: Array<Rule> = Array::with_max_entries(MAX_RULES, BPF_F_MMAPABLE);
+
+/// Rules of addresses that were looked up lately, direct-mapped: tag in the low
+/// `CACHE_TAG_BITS`, rule above; one word, so that it is never seen half written.
+#[map(name = "OUTLIVE_CACHE")]
+pub static UNWIND_CACHE: Array<u64> = Array::with_max_entries(CACHE_ENTRIES, 0);
 
 /// The call in flight of each thread, and its scratch memory: per thread, because uprobe programs
 /// are preemptible. Full: the call is not followed (`thread_table_full`).

@@ -1,68 +1,142 @@
-//! Process tracepoints: exec forgets the old image's blocks, a thread's end frees its state.
+//! The process table, and the tracepoints that keep it true: exec forgets the old image's blocks,
+//! fork announces a child, a thread's end frees its state.
 //!
 //! Raw tracepoints, because they need no tracefs. They run for every process of the machine, so
-//! the first thing they do is look whether it is the target.
+//! the first thing they do is look whether it is a traced one.
 
 use crate::{
     atomic,
     configuration::{abi, config},
     counters::count,
-    maps::{CONTROL, EVENTS, THREADS},
+    maps::{CONTROL, EVENTS, PROCESSES, TGIDS, THREADS},
 };
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+    bindings::BPF_ANY,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    macros::raw_tracepoint,
+    programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
     counter::Counter,
+    process::ProcessEntry,
     record::{self, Header, Process, process_op},
 };
 
+/// Entry `index` of the process table.
 #[inline(always)]
-fn target_tid() -> Option<u32> {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    ((pid_tgid >> 32) as u32 == config!(target_tgid)).then_some(pid_tgid as u32)
+pub fn entry(index: u32) -> Option<&'static ProcessEntry> {
+    // SAFETY: an entry of the map; its fields change under us, but each is one aligned word.
+    PROCESSES.get_ptr(index).map(|entry| unsafe { &*entry })
 }
 
-/// sched_process_exec.
+/// The current process: its index in the process table, and its entry. A child that shares the
+/// memory of a traced process (vfork) is that process.
+#[inline(always)]
+pub fn current() -> Option<(u32, &'static ProcessEntry)> {
+    find((bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+#[inline(always)]
+fn find(tgid: u32) -> Option<(u32, &'static ProcessEntry)> {
+    // SAFETY: a u32 of the map, copied at once.
+    let index = unsafe { TGIDS.get(tgid) }.copied()?;
+    let entry = entry(index)?;
+    (entry.image != 0).then_some((index, entry))
+}
+
+/// sched_process_exec, in the process that has just replaced its image.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let Some(tid) = target_tid() else { return 0 };
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some((index, entry)) = find(tgid) else { return 0 };
     let _ = THREADS.remove(tid);
+    if entry.tgid != tgid {
+        // It shared its parent's memory until now.
+        let _ = TGIDS.remove(tgid);
+        if config!(follow) == 1 {
+            send(tid, process_op::FORK, entry.tgid, tgid, 0);
+        }
+        return 0;
+    }
     let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
     // SAFETY: an aligned u32 inside entry 0 of the map.
-    let generation = unsafe { atomic::take_next(&raw mut (*control).generation) }.wrapping_add(1);
-    if config!(verbose) == 1 {
-        debug!(
-            &ctx,
-            "the target calls exec; image generation {} begins (ABI {})",
-            generation,
-            abi()
-        );
+    let image = unsafe { atomic::take_next(&raw mut (*control).images_used) }.wrapping_add(1);
+    if let Some(entry) = PROCESSES.get_ptr_mut(index) {
+        // SAFETY: aligned fields of an entry of the map. Until user space has looked at the new
+        // image nothing of it is known.
+        unsafe {
+            (&raw mut (*entry).python.kind).write_volatile(0);
+            (&raw mut (*entry).code_ranges_count).write_volatile(0);
+            (&raw mut (*entry).image).write_volatile(image);
+        }
     }
-    send(tid, process_op::EXEC, generation);
+    if config!(verbose) == 1 {
+        debug!(&ctx, "process {} calls exec; image {} begins (ABI {})", tgid, image, abi());
+    }
+    send(tid, process_op::EXEC, tgid, 0, image);
+    0
+}
+
+/// sched_process_fork (parent, child), in the parent: also of threads.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some((index, _)) = find(tgid) else { return 0 };
+    let (parent, child): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    let Some(child_tgid) = task_u32(child, config!(kernel.task_tgid)) else { return 0 };
+    if child_tgid == tgid {
+        return 0;
+    }
+    let mm = |task| task_u64(task, config!(kernel.task_mm));
+    if mm(parent).is_some() && mm(parent) == mm(child) {
+        // What it allocates it allocates in its parent's memory.
+        if TGIDS.insert(child_tgid, index, u64::from(BPF_ANY)).is_err() {
+            count(Counter::UnknownProcess);
+        }
+        return 0;
+    }
+    if config!(follow) == 1 {
+        send(tid, process_op::FORK, tgid, child_tgid, 0);
+    }
     0
 }
 
 /// sched_process_exit: of any thread.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn thread_exit(ctx: RawTracePointContext) -> i32 {
-    let Some(tid) = target_tid() else { return 0 };
-    if config!(verbose) == 1 {
-        debug!(&ctx, "thread {} of the target ends", tid);
-    }
+pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some((_, entry)) = find(tgid) else { return 0 };
     let _ = THREADS.remove(tid);
+    if entry.tgid != tgid {
+        let _ = TGIDS.remove(tgid);
+    }
     0
 }
 
 #[inline(always)]
-fn send(tid: u32, op: u32, generation: u32) {
+fn task_u32(task: u64, offset: u32) -> Option<u32> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u32) }.ok()
+}
+
+#[inline(always)]
+fn task_u64(task: u64, offset: u32) -> Option<u64> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u64) }.ok()
+}
+
+#[inline(always)]
+fn send(tid: u32, op: u32, tgid: u32, other_tgid: u32, image: u32) {
     let event = Process {
         header: Header { kind: record::kind::PROCESS, tid },
         op,
-        other_tgid: 0,
-        generation,
-        reserved: 0,
+        other_tgid,
+        image,
+        tgid,
     };
     if EVENTS.output::<Process>(&event, 0).is_err() {
         count(Counter::ProcessEventsLost);

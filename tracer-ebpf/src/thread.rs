@@ -5,6 +5,7 @@
 use crate::{
     counters::count,
     maps::{BLANK_THREAD, THREADS},
+    process,
     unwind::native,
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
@@ -44,14 +45,21 @@ pub struct ThreadState {
     /// One of [`call`], or 0.
     pub call: u32,
     /// 1 when `old_block` is valid.
-    pub has_old_block: u32,
+    pub has_old_block: u16,
+    /// Number of the image that the thread runs; it ends with the thread's state at an exec.
+    pub image: u16,
+    /// Index of its process in the process table.
+    pub process: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Stack pointer at the call's entry: the address of its return address.
     pub sp: u64,
     /// Requested bytes (mapping calls: length).
     pub size_bytes: u64,
     /// realloc, mremap: the old address. posix_memalign: where the result goes. brk: the old break.
     pub old_address: u64,
-    /// mremap: the old length in bytes. xallocx: bytes beyond those asked for. mmap: protection (low half) and flags (high half).
+    /// mremap: the old length in bytes. xallocx: bytes beyond those asked for. mmap: protection
+    /// (low half) and flags (high half).
     pub old_length: u64,
     /// What was freed last, while nothing has been allocated since: one free may be made of
     /// layers, each with a probe of its own (`_PyObject_Free`, then libc's free).
@@ -100,40 +108,46 @@ pub fn begin(call: u32, sp: u64) -> Option<&'static mut ThreadState> {
     Some(thread)
 }
 
-/// Whether the current thread is inside a call in flight, which then books what happens; counted.
+/// The image of the current thread, when it is outside every call in flight; inside one that call
+/// books what happens, and `None` is counted.
 #[inline(always)]
-pub fn is_inside_call(sp: u64) -> bool {
-    let nested = find(current_tid()).is_some_and(|thread| thread.is_nested(sp));
-    if nested {
-        count(Counter::NestedCalls);
-    }
-    nested
+pub fn image_outside_calls(sp: u64) -> Option<u16> {
+    outside_calls(sp).map(|(image, _)| image)
 }
 
-/// What a free that begins is.
-pub enum Freeing {
-    /// Part of a call in flight, which books it; counted.
-    Nested,
-    /// The address that this thread freed a moment ago: an inner layer of the same free, unless
-    /// the block is live.
-    Again,
-    /// A free of its own.
-    Outermost,
-}
-
-/// Tells what a free of `address` is, and notes it.
 #[inline(always)]
-pub fn begin_free(sp: u64, address: u64) -> Freeing {
-    let Some(thread) = find(current_tid()) else { return Freeing::Outermost };
+fn outside_calls(sp: u64) -> Option<(u16, Option<&'static mut ThreadState>)> {
+    let Some(thread) = find(current_tid()) else {
+        let found = process::current();
+        if found.is_none() {
+            count(Counter::UnknownProcess);
+        }
+        return found.map(|(_, entry)| (entry.image as u16, None));
+    };
     if thread.is_nested(sp) {
         count(Counter::NestedCalls);
-        return Freeing::Nested;
+        return None;
     }
-    if thread.freed_address == address {
-        return Freeing::Again;
-    }
+    Some((thread.image, Some(thread)))
+}
+
+/// A free that begins outside every call in flight.
+pub struct Freeing {
+    /// Image of the thread.
+    pub image: u16,
+    /// The thread freed this address a moment ago: an inner layer of the same free, unless the
+    /// block is live.
+    pub again: bool,
+}
+
+/// Tells what a free of `address` is, and notes it; `None` as for [`image_outside_calls`].
+#[inline(always)]
+pub fn begin_free(sp: u64, address: u64) -> Option<Freeing> {
+    let (image, thread) = outside_calls(sp)?;
+    let Some(thread) = thread else { return Some(Freeing { image, again: false }) };
+    let again = thread.freed_address == address;
     thread.freed_address = address;
-    Freeing::Outermost
+    Some(Freeing { image, again })
 }
 
 /// Takes the call in flight of the current thread, if it is one that is settled by a probe on the
@@ -177,9 +191,13 @@ fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
     if let Some(state) = find(tid) {
         return Ok(state);
     }
+    let (index, entry) = process::current().ok_or(Counter::UnknownProcess)?;
     let blank = BLANK_THREAD.get(0).ok_or(Counter::ThreadTableFull)?;
     THREADS.insert(tid, blank, 0).map_err(|_| Counter::ThreadTableFull)?;
-    find(tid).ok_or(Counter::ThreadTableFull)
+    let thread = find(tid).ok_or(Counter::ThreadTableFull)?;
+    thread.process = index;
+    thread.image = entry.image as u16;
+    Ok(thread)
 }
 
 impl ThreadState {
@@ -200,7 +218,7 @@ impl ThreadState {
             // SAFETY: the helper checks the address.
             let slot = unsafe { bpf_probe_read_user(sp as *const u64) };
             if let Ok(return_address) = slot
-                && !native::is_known_code(return_address)
+                && !native::is_known_code(self.process, return_address)
             {
                 return true;
             }

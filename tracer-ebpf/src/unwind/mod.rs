@@ -5,6 +5,7 @@ pub mod native;
 mod python;
 
 use crate::{
+    process,
     registers::Registers,
     thread::{self, ThreadState},
 };
@@ -18,10 +19,11 @@ pub fn walk(thread: &mut ThreadState, registers: Registers, domain: u32) {
     let stack = &mut thread.stack;
     stack.header.tid = thread::current_tid();
     stack.domain = domain;
-    stack.generation = u32::from(crate::account::generation());
-    let seed = mix(SEED, u64::from(domain) | (u64::from(stack.generation) << 32));
-    let hash = native::walk(stack, registers, seed);
-    let hash = python::walk(thread, hash);
+    stack.image = u32::from(thread.image);
+    let seed = mix(SEED, u64::from(domain) | (u64::from(stack.image) << 32));
+    let Some(process) = process::entry(thread.process) else { return };
+    let hash = native::walk(stack, process, registers, seed);
+    let hash = python::walk(thread, &process.python, hash);
     // 0 and 1 have a meaning of their own.
     thread.stack.stack_hash = if hash < 2 { hash + 2 } else { hash };
 }

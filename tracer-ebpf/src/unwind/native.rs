@@ -4,17 +4,23 @@
 //! `tracer_common::slot::walk`.
 
 use super::mix;
-use crate::{account::control, maps::CODE_RANGES, registers::Registers};
+use crate::{maps::CODE_RANGES, process, registers::Registers};
 use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_common::{
     limits::{CODE_RANGE_SEARCH_STEPS, MAX_CODE_RANGES, MAX_FRAME_BYTES, MAX_NATIVE_FRAMES},
+    process::ProcessEntry,
     record::{NewStack, walk_end},
     slot::{CodeRange, walk},
 };
 
 /// Fills the native half of `stack`; returns the hash with its frames mixed in.
 #[inline(always)]
-pub fn walk(stack: &mut NewStack, registers: Registers, mut hash: u64) -> u64 {
+pub fn walk(
+    stack: &mut NewStack,
+    process: &ProcessEntry,
+    registers: Registers,
+    mut hash: u64,
+) -> u64 {
     let Registers { ip: mut pc, mut sp, mut bp } = registers;
     let mut range = CodeRange::default();
     let mut end = walk_end::TOO_DEEP;
@@ -22,7 +28,7 @@ pub fn walk(stack: &mut NewStack, registers: Registers, mut hash: u64) -> u64 {
     for index in 0..MAX_NATIVE_FRAMES {
         // Neighbouring frames mostly lie in one file.
         if pc.wrapping_sub(range.start_avma) >= range.end_avma.wrapping_sub(range.start_avma) {
-            match find(pc) {
+            match find(process, pc) {
                 Some(found) => range = found,
                 None => {
                     end = walk_end::UNKNOWN_CODE;
@@ -70,17 +76,16 @@ pub fn walk(stack: &mut NewStack, registers: Registers, mut hash: u64) -> u64 {
     hash
 }
 
-/// Whether an address lies in code of the target that is known.
+/// Whether an address lies in code of the process that is known.
 #[inline(always)]
-pub fn is_known_code(pc: u64) -> bool {
-    find(pc).is_some()
+pub fn is_known_code(process: u32, pc: u64) -> bool {
+    process::entry(process).is_some_and(|process| find(process, pc).is_some())
 }
 
-/// The executable range that `pc` lies in: binary search over the valid half of the table.
+/// The executable range that `pc` lies in: binary search over the ranges of the process.
 #[inline(always)]
-fn find(pc: u64) -> Option<CodeRange> {
-    let control = control()?;
-    let (first, count) = (control.code_ranges_first, control.code_ranges_count);
+fn find(process: &ProcessEntry, pc: u64) -> Option<CodeRange> {
+    let (first, count) = (process.code_ranges_first, process.code_ranges_count);
     if count > MAX_CODE_RANGES as u32 {
         return None;
     }

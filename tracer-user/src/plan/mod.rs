@@ -15,7 +15,7 @@ use crate::warning::Warning;
 use function::{ALLOCATOR, LIBC_MARK, MAPPING, Name, OPERATOR_NEW};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tracer_common::config::PythonLayout;
+use tracer_common::python::PythonLayout;
 
 /// What a probed function does; decides which kernel program it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

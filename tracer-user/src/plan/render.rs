@@ -3,7 +3,7 @@
 use super::ProbePlan;
 use serde::Serialize;
 use std::fmt::Write;
-use tracer_common::config::PYTHON_NONE;
+use tracer_common::python::PYTHON_NONE;
 use tracer_common::slot::walk;
 
 /// Version of [`PlanView`]; raised when a field changes its meaning or goes away.

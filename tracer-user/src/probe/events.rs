@@ -10,12 +10,24 @@ use tracer_common::{
 /// A rare event, decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A stack never seen before, and the image generation it belongs to.
+    /// A stack never seen before, and the number of the image it belongs to.
     NewStack(RawStack, u32),
     /// The target has changed a mapping itself.
     Mapping(Mapping),
-    /// The target has replaced its image; the new generation.
-    Exec(u32),
+    /// A traced process has replaced its image.
+    Exec {
+        /// The process.
+        tgid: u32,
+        /// Number of its new image.
+        image: u32,
+    },
+    /// A traced process has a child with memory of its own.
+    Fork {
+        /// The parent.
+        tgid: u32,
+        /// The child.
+        child: u32,
+    },
 }
 
 /// Decodes one record; `None` when it is of an unknown kind or too short.
@@ -48,7 +60,7 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
     let python_count = bytes.get_u32_le() as usize;
     let native_end = WalkEnd::from_number(bytes.get_u32_le());
     let python_end = WalkEnd::from_number(bytes.get_u32_le());
-    let generation = bytes.get_u32_le();
+    let image = bytes.get_u32_le();
     if native_count > MAX_NATIVE_FRAMES || python_count > MAX_PYTHON_FRAMES {
         return None;
     }
@@ -68,7 +80,7 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
         })
         .collect();
     let stack = RawStack { id, domain, native, native_end, python, python_end };
-    Some(Event::NewStack(stack, generation))
+    Some(Event::NewStack(stack, image))
 }
 
 fn mapping(mut bytes: &[u8], tid: u32) -> Option<Event> {
@@ -84,7 +96,7 @@ fn mapping(mut bytes: &[u8], tid: u32) -> Option<Event> {
     mapping.length_bytes = bytes.get_u64_le();
     mapping.old_address = bytes.get_u64_le();
     mapping.old_length_bytes = bytes.get_u64_le();
-    mapping.generation = bytes.get_u32_le();
+    mapping.image = bytes.get_u32_le();
     mapping.flags = bytes.get_u32_le();
     Some(Event::Mapping(mapping))
 }
@@ -94,9 +106,14 @@ fn process(mut bytes: &[u8]) -> Option<Event> {
         return None;
     }
     let op = bytes.get_u32_le();
-    let _other_tgid = bytes.get_u32_le();
-    let generation = bytes.get_u32_le();
-    (op == process_op::EXEC).then_some(Event::Exec(generation))
+    let child = bytes.get_u32_le();
+    let image = bytes.get_u32_le();
+    let tgid = bytes.get_u32_le();
+    match op {
+        process_op::EXEC => Some(Event::Exec { tgid, image }),
+        process_op::FORK => Some(Event::Fork { tgid, child }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -124,10 +141,10 @@ mod tests {
 
     #[test]
     fn a_stack_keeps_only_its_used_frames() {
-        let Some(Event::NewStack(stack, generation)) = decode(&stack_record(2, 1)) else {
+        let Some(Event::NewStack(stack, image)) = decode(&stack_record(2, 1)) else {
             panic!("not decoded")
         };
-        assert_eq!((stack.native, generation), (vec![0x1000, 0x1001], 3));
+        assert_eq!((stack.native, image), (vec![0x1000, 0x1001], 3));
         assert_eq!(stack.python[0].code_avma, 0x9000);
     }
 

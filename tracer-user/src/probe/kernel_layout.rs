@@ -29,6 +29,12 @@ pub fn read() -> Result<KernelLayout, String> {
         task_fsbase: find(&["task_struct", "thread", "fsbase"])?,
         task_mm: find(&["task_struct", "mm"])?,
         mm_brk: find(&["mm_struct", "brk"])?,
+        task_tgid: find(&["task_struct", "tgid"])?,
+        task_utask: find(&["task_struct", "utask"])?,
+        utask_return_instances: find(&["uprobe_task", "return_instances"])?,
+        return_instance_address: find(&["return_instance", "orig_ret_vaddr"])?,
+        return_instance_stack: find(&["return_instance", "stack"])?,
+        return_instance_next: find(&["return_instance", "next"])?,
         reserved: 0,
     })
 }

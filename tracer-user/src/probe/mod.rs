@@ -13,6 +13,7 @@ mod mapping_account;
 mod object;
 mod overhead;
 mod probes;
+mod process_table;
 mod slot_totals;
 
 pub use calibrate::TrapCost;

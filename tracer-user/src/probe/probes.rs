@@ -10,6 +10,7 @@ use super::{
     mapping_account::MappingAccount,
     object::{self, ObjectError},
     overhead::Overhead,
+    process_table::{ProcessTable, TableError},
     slot_totals::SlotTotals,
 };
 use crate::{
@@ -18,20 +19,22 @@ use crate::{
 };
 use aya::{
     Ebpf, EbpfError, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap as BpfHashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::{ProgramError, RawTracePoint},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     os::fd::{AsFd as _, BorrowedFd},
 };
 use tracer_common::{
-    config::{Config, PythonLayout},
+    config::Config,
     counter::COUNTERS,
     limits::{
-        DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
-        DEFAULT_RING_BYTES, MAX_CODE_RANGES,
+        DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS,
+        DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
     },
+    process::MAX_PROCESSES,
+    python::PythonLayout,
     slot::{CodeRange, Control, Slot, UNATTRIBUTED_STACK},
 };
 
@@ -71,6 +74,8 @@ pub struct Settings {
     pub min_size_bytes: u64,
     /// Process to trace, in the initial PID namespace.
     pub target_tgid: u32,
+    /// Whether children of the target are announced.
+    pub follow: bool,
     /// Debug messages from the kernel side (through `log`).
     pub verbose: bool,
 }
@@ -108,6 +113,9 @@ pub enum ProbeError {
     /// The calibration at start failed.
     #[error("the cost of a probe could not be measured: {0}")]
     Calibration(String),
+    /// The process table.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// Mapping or reading a map.
     #[error("a map of the kernel side could not be used: {0}")]
     Map(String),
@@ -152,22 +160,22 @@ pub struct Probes {
     control: MappedArray<Control>,
     counters: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
-    ranges: Array<MapData, RangeEntry>,
+    processes: ProcessTable,
+    /// Index of the target in the process table.
+    target: u32,
     seen: Vec<Slot>,
     totals: SlotTotals,
-    generations: HashMap<u64, u32>,
-    generation: u32,
+    /// Image of each stack, by hash.
+    images: HashMap<u64, u32>,
+    /// Images that were replaced.
+    ended_images: HashSet<u32>,
     mappings: MappingAccount,
     unknown_records: u64,
     overhead: Overhead,
 }
 
-/// A [`CodeRange`] as a map element.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct RangeEntry(CodeRange);
-// SAFETY: plain integers without padding.
-unsafe impl aya::Pod for RangeEntry {}
+/// Number of the target's first image.
+const FIRST_IMAGE: u32 = 1;
 
 /// The configuration as a global.
 #[repr(transparent)]
@@ -185,7 +193,7 @@ impl Probes {
     /// # Kernel
     /// 5.12 (atomics), 5.8 (ring buffer); tested from 6.1.
     pub fn load(settings: Settings, plan: &ProbePlan) -> Result<Self, ProbeError> {
-        let mut ebpf = load_object(&settings, plan.python_layout())?;
+        let mut ebpf = load_object(&settings)?;
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut ebpf, name)?;
         }
@@ -198,25 +206,33 @@ impl Probes {
         control.update(0, |control| unsafe {
             (*control).slots_used = 1;
             (*control).epoch = 1;
+            (*control).images_used = 1;
         });
+        let mut processes = ProcessTable::new(
+            mapped(&mut ebpf, "OUTLIVE_PROCS", MAX_PROCESSES as usize)?,
+            taken(&mut ebpf, "OUTLIVE_TGIDS")?,
+            mapped(&mut ebpf, "OUTLIVE_RANGES", DEFAULT_MAX_ALL_CODE_RANGES as usize)?,
+        );
+        let target = processes.add(settings.target_tgid, FIRST_IMAGE, plan.python_layout())?;
         let mut probes = Self {
             slots,
             control,
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
             events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
-            ranges: taken(&mut ebpf, "OUTLIVE_RANGES")?,
+            processes,
+            target,
             links: Links::default(),
             ebpf,
             settings,
             seen: Vec::new(),
             totals: SlotTotals::default(),
-            generations: HashMap::new(),
-            generation: 0,
+            images: HashMap::new(),
+            ended_images: HashSet::new(),
             mappings: MappingAccount::default(),
             unknown_records: 0,
             overhead: Overhead::new(trap),
         };
-        probes.set_code_ranges(&plan.code_ranges)?;
+        probes.set_code_ranges(&plan.code_ranges);
         Ok(probes)
     }
 
@@ -226,6 +242,7 @@ impl Probes {
     /// The first probe that could not be placed; none stays.
     pub fn attach(&mut self, plan: &ProbePlan) -> Result<(), ProbeError> {
         self.attach_tracepoint("process_exec", "sched_process_exec")?;
+        self.attach_tracepoint("process_fork", "sched_process_fork")?;
         self.attach_tracepoint("thread_exit", "sched_process_exit")?;
         self.links = attach::attach(&mut self.ebpf, plan, self.settings.target_tgid)
             .map_err(ProbeError::Attach)?;
@@ -257,29 +274,15 @@ impl Probes {
         self.events.as_fd()
     }
 
-    /// Replaces the table of executable ranges (sorted, not overlapping). What exceeds the table
-    /// is left out; the number of those is returned.
-    ///
-    /// # Errors
-    /// When the map refuses.
-    pub fn set_code_ranges(&mut self, ranges: &[CodeRange]) -> Result<usize, ProbeError> {
-        let kept = &ranges[..ranges.len().min(MAX_CODE_RANGES)];
-        let active = self.control.get(0).map_or(0, |control| control.code_ranges_first);
-        // The half that no program is reading.
-        let first = if active == 0 { MAX_CODE_RANGES as u32 } else { 0 };
-        for (index, range) in kept.iter().enumerate() {
-            self.ranges
-                .set(first + index as u32, RangeEntry(*range), 0)
-                .map_err(ProbeError::map)?;
-        }
-        // SAFETY: aligned fields of element 0. A program that reads one new and one old field
-        // misses a look-up at worst: that stack is cut, and says so.
-        self.control.update(0, |control| unsafe {
-            (&raw mut (*control).code_ranges_count).write_volatile(0);
-            (&raw mut (*control).code_ranges_first).write_volatile(first);
-            (&raw mut (*control).code_ranges_count).write_volatile(kept.len() as u32);
-        });
-        Ok(ranges.len() - kept.len())
+    /// Replaces the table of executable ranges of the target (sorted, not overlapping). What
+    /// exceeds the table is left out; the number of those is returned.
+    pub fn set_code_ranges(&mut self, ranges: &[CodeRange]) -> usize {
+        self.processes.set_code_ranges(self.target, ranges)
+    }
+
+    /// How Python frames of the target are walked from now on.
+    pub fn set_python(&mut self, layout: PythonLayout) {
+        self.processes.set_python(self.target, layout);
     }
 
     /// Births belong to this epoch from now on.
@@ -298,35 +301,38 @@ impl Probes {
     pub fn drain(&mut self) -> Vec<Event> {
         let epoch = self.epoch();
         let mut drained = Vec::new();
-        let mut exec = None;
+        let mut ended = Vec::new();
         while let Some(item) = self.events.next() {
             match events::decode(&item) {
                 Some(Event::Mapping(mapping)) => self.mappings.apply(&mapping, epoch),
-                Some(Event::NewStack(stack, generation)) => {
-                    self.generations.insert(stack.id.0, generation);
-                    drained.push(Event::NewStack(stack, generation));
+                Some(Event::NewStack(stack, image)) => {
+                    self.images.insert(stack.id.0, image);
+                    drained.push(Event::NewStack(stack, image));
                 }
-                Some(Event::Exec(generation)) => {
+                Some(Event::Exec { tgid, image }) => {
                     self.mappings.clear();
-                    exec = Some(generation);
-                    drained.push(Event::Exec(generation));
+                    ended.extend(
+                        (FIRST_IMAGE..image).filter(|old| !self.ended_images.contains(old)),
+                    );
+                    drained.push(Event::Exec { tgid, image });
                 }
+                Some(Event::Fork { tgid, child }) => drained.push(Event::Fork { tgid, child }),
                 None => self.unknown_records += 1,
             }
         }
-        if let Some(generation) = exec {
-            self.generation = generation;
-            self.forget_older_blocks(generation);
+        if !ended.is_empty() {
+            self.ended_images.extend(&ended);
+            self.forget_ended_blocks();
         }
         drained
     }
 
-    /// Removes the blocks of images that the target has replaced from the live map.
-    fn forget_older_blocks(&mut self, generation: u32) {
+    /// Removes the blocks of images that were replaced from the live map.
+    fn forget_ended_blocks(&mut self) {
         let Some(map) = self.ebpf.map_mut("OUTLIVE_LIVE") else { return };
         let Ok(mut live) = BpfHashMap::<_, u64, [u64; 2]>::try_from(map) else { return };
-        let old: Vec<u64> =
-            live.keys().flatten().filter(|key| (key >> 48) as u32 != generation & 0xffff).collect();
+        let has_ended = |key: &u64| self.ended_images.contains(&((key >> 48) as u32));
+        let old: Vec<u64> = live.keys().flatten().filter(has_ended).collect();
         for key in old {
             // Gone already is as good.
             let _ = live.remove(&key);
@@ -351,8 +357,8 @@ impl Probes {
         self.seen.resize(used, Slot::default());
         for index in 0..used {
             let Some(mut slot) = self.slots.get(index) else { break };
-            let generation = self.generations.get(&slot.stack_hash);
-            if generation.is_some_and(|generation| *generation < self.generation) {
+            let image = self.images.get(&slot.stack_hash);
+            if image.is_some_and(|image| self.ended_images.contains(image)) {
                 slot.freed_bytes = slot.allocated_bytes;
                 slot.freed_blocks = slot.allocated_blocks;
             }
@@ -385,16 +391,15 @@ impl Probes {
     }
 }
 
-fn load_object(settings: &Settings, python: PythonLayout) -> Result<Ebpf, ProbeError> {
+fn load_object(settings: &Settings) -> Result<Ebpf, ProbeError> {
     let object = object::embedded()?;
     let config = ConfigGlobal(Config {
         min_size_bytes: settings.min_size_bytes,
-        target_tgid: settings.target_tgid,
+        follow: u32::from(settings.follow),
         verbose: u32::from(settings.verbose),
         max_slots: settings.limits.max_slots,
         reserved: 0,
         kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
-        python,
     });
     EbpfLoader::new()
         .override_global("CONFIG", &config, true)

@@ -63,6 +63,7 @@ pub fn load(started: &Started, config: &Config) -> Result<Probes> {
         limits: config.limits,
         min_size_bytes: config.min_size_bytes,
         target_tgid: started.target.tgid,
+        follow: false,
         verbose: config.kernel_log,
     };
     Probes::load(settings, &started.plan).context("loading the kernel side")

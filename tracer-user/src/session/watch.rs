@@ -183,8 +183,8 @@ impl Session {
                     self.stack_images.insert(raw.id.0, image);
                     self.recording.raw_stacks.insert(raw.id, raw);
                 }
-                Event::Exec(_) => self.new_image()?,
-                Event::Mapping(_) => {}
+                Event::Exec { .. } => self.new_image()?,
+                Event::Mapping(_) | Event::Fork { .. } => {}
             }
         }
         if mappings_changed {
@@ -196,7 +196,7 @@ impl Session {
     fn refresh_code_ranges(&mut self) -> Result<()> {
         let Some(resolver) = self.resolvers.last() else { return Ok(()) };
         let (ranges, _) = target::stable_exec_mappings(resolver.target());
-        self.probes.set_code_ranges(&ranges)?;
+        self.probes.set_code_ranges(&ranges);
         Ok(())
     }
 

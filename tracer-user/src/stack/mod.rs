@@ -44,13 +44,23 @@ pub enum WalkEnd {
     TooDeep,
     /// There was nothing to walk.
     Absent,
+    /// The unwind information says nothing about this code.
+    NoUnwindInfo,
+    /// The unwind information asks for what is not walked.
+    UnsupportedRule,
+    /// The caller's stack pointer is not plausible.
+    BadStackPointer,
+    /// A pending return probe hides the return address.
+    Trampoline,
+    /// The interpreter's state contradicts itself.
+    BadInterpreterState,
     /// A number from a newer kernel side or capture.
     Unknown(u32),
 }
 
 impl WalkEnd {
     /// All named ways a walk can end, in the order of their numbers.
-    pub const ALL: [WalkEnd; 7] = [
+    pub const ALL: [WalkEnd; 12] = [
         WalkEnd::Bottom,
         WalkEnd::NoFramePointer,
         WalkEnd::BadFramePointer,
@@ -58,6 +68,11 @@ impl WalkEnd {
         WalkEnd::UnknownCode,
         WalkEnd::TooDeep,
         WalkEnd::Absent,
+        WalkEnd::NoUnwindInfo,
+        WalkEnd::UnsupportedRule,
+        WalkEnd::BadStackPointer,
+        WalkEnd::Trampoline,
+        WalkEnd::BadInterpreterState,
     ];
 
     /// From its number in records and captures.
@@ -83,6 +98,11 @@ impl WalkEnd {
             WalkEnd::UnknownCode => "unknown_code",
             WalkEnd::TooDeep => "too_deep",
             WalkEnd::Absent => "absent",
+            WalkEnd::NoUnwindInfo => "no_unwind_info",
+            WalkEnd::UnsupportedRule => "unsupported_rule",
+            WalkEnd::BadStackPointer => "bad_stack_pointer",
+            WalkEnd::Trampoline => "trampoline",
+            WalkEnd::BadInterpreterState => "bad_interpreter_state",
             WalkEnd::Unknown(_) => "unknown",
         }
     }

@@ -46,7 +46,7 @@ pub fn stable_exec_mappings(target: &Target) -> (Vec<CodeRange>, Vec<Warning>) {
                     start_avma: mapping.start_avma,
                     end_avma: mapping.end_avma,
                     walk,
-                    reserved: 0,
+                    ..CodeRange::default()
                 },
                 last_id,
             )),

@@ -14,7 +14,9 @@ use crate::target::elf::{Symbol, Table};
 use crate::target::{MappedFile, Target};
 use crate::warning::Warning;
 use std::path::PathBuf;
-use tracer_common::config::{PYTHON_NONE, PYTHON_TSS_CFRAME, PythonLayout, TSS_GLIBC, TSS_MUSL};
+use tracer_common::python::{
+    NO_OFFSET, PYTHON_FRAMES, PYTHON_NONE, PythonLayout, TSS_GLIBC, TSS_MUSL,
+};
 
 /// Largest pthread key that exists (`PTHREAD_KEYS_MAX` of glibc).
 const MAX_KEY: u32 = 1024;
@@ -185,8 +187,9 @@ fn version_in_name(name: &str) -> Option<Version> {
 /// CPython's Include/cpython/pystate.h and Include/internal/pycore_frame.h of the version.
 fn layout_of(version: Version) -> Option<PythonLayout> {
     let common = PythonLayout {
-        kind: PYTHON_TSS_CFRAME,
-        tstate_cframe: 56,
+        kind: PYTHON_FRAMES,
+        tstate_thread_id: NO_OFFSET,
+        tstate_frame: 56,
         frame_instr: 56,
         ..PythonLayout::default()
     };

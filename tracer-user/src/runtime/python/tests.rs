@@ -87,7 +87,7 @@ fn walk(tgid: u32, layout: &PythonLayout, thread_block: u64) -> Option<Vec<(u64,
     let key = u32_in(&read_vec(tgid, layout.tss_avma, 8)?, 4)?;
     let state = word(thread_block + 0x310 + 16 * u64::from(key) + 8)?;
     let mut frame =
-        word(word(state + u64::from(layout.tstate_cframe))? + u64::from(layout.cframe_frame))?;
+        word(word(state + u64::from(layout.tstate_frame))? + u64::from(layout.cframe_frame))?;
     let mut frames = Vec::new();
     while frame != 0 && frames.len() < 100 {
         let code = word(frame + u64::from(layout.frame_code))?;

@@ -1,0 +1,29 @@
+//! The traced processes: one entry each, filled by user space, read by every program.
+
+use crate::python::PythonLayout;
+
+/// Entries of the process table.
+pub const MAX_PROCESSES: u32 = 256;
+/// Keys of the map from thread-group ID to entry: every process, and children that still share
+/// their parent's memory (vfork).
+pub const MAX_TGIDS: u32 = 1024;
+
+/// A traced process. An entry of `OUTLIVE_PROCS`; `OUTLIVE_TGIDS` leads to its index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessEntry {
+    /// Thread-group ID in the initial PID namespace.
+    pub tgid: u32,
+    /// Number of its present image (1 to 65535), unique in the session: every process has one, and
+    /// a new one after each exec. Part of live-map keys and stack hashes. 0: the entry is unused.
+    pub image: u32,
+    /// First entry of its code ranges in `OUTLIVE_RANGES`.
+    pub code_ranges_first: u32,
+    /// How many there are.
+    pub code_ranges_count: u32,
+    /// Mixed into the tags of the unwind cache; another one after every change of the code ranges.
+    pub cache_salt: u64,
+    /// How its Python frames are walked; `kind` 0 when there are none.
+    pub python: PythonLayout,
+}
+const _: () = assert!(size_of::<ProcessEntry>() == 24 + size_of::<PythonLayout>());
