@@ -8,7 +8,23 @@ use anyhow::{Result, bail};
 use crate::{bpf_toolchain, build, command, debian, tidy, venv, workspace};
 
 /// Packages that tests use beyond the BPF toolchain.
-const TEST_PACKAGES: [&str; 5] = ["gcc", "libc6-dev", "bpftool", "python3", "python3-venv"];
+const TEST_PACKAGES: [&str; 15] = [
+    "gcc",
+    "g++",
+    "make",
+    "libc6-dev",
+    "bpftool",
+    "python3",
+    "python3-venv",
+    "musl-tools",
+    "libjemalloc2",
+    "libjemalloc-dev",
+    "libmimalloc2.0",
+    "libmimalloc-dev",
+    "libtcmalloc-minimal4",
+    "libgoogle-perftools-dev",
+    "binutils",
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
