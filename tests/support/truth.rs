@@ -33,8 +33,9 @@ pub fn assert_equal(report: &Report, truth: &Value, program: &str, place: Place)
     let mut known = Vec::new();
     for site in truth["sites"].as_array().expect("the truth has sites") {
         let name = site["function"].as_str().expect("a name");
-        let names = [name, site["alias"].as_str().expect("a name")];
-        known.extend(names);
+        let mut names = vec![name];
+        names.extend(site["alias"].as_str().expect("names").split('|'));
+        known.extend(names.clone());
         for field in ["live", "allocated", "freed"] {
             let found = sum(report, field, |site| place.holds(site, &names));
             let bytes = site[format!("{field}_bytes")].as_u64().expect("bytes");

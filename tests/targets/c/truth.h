@@ -32,7 +32,7 @@ typedef _Atomic long counter_t;
 
 struct site {
     const char *function;
-    const char *alias; /* another name that the leaf frame may bear, or NULL */
+    const char *alias; /* other names that the leaf frame may bear, with | between, or NULL */
     int blocks_are_undefined; /* a mapping with a hole: how many blocks is that? */
     counter_t allocated_bytes, allocated_blocks, freed_bytes, freed_blocks;
 };

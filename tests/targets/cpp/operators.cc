@@ -19,8 +19,8 @@ HOLDS(by_new, nullptr, ::operator new(n))
 HOLDS(by_new_array, nullptr, ::operator new[](n))
 HOLDS(by_nothrow, nullptr, ::operator new(n, std::nothrow))
 HOLDS(by_nothrow_array, nullptr, ::operator new[](n, std::nothrow))
-// Where the aligned form calls aligned_alloc, it is the leaf.
-HOLDS(by_aligned_new, "operator new(unsigned long, std::align_val_t)",
+// Where the aligned form calls another function of the allocator's, it is the leaf.
+HOLDS(by_aligned_new, "operator new(unsigned long, std::align_val_t)|mi_new_aligned",
       ::operator new(n, std::align_val_t(64)))
 HOLDS(by_deep_new, nullptr, ::operator new(n))
 HOLDS(by_deep_malloc, nullptr, malloc(n))

@@ -1,11 +1,13 @@
 //! CPython in the target: which version, where its frames are, which native code is its
 //! interpreter loop. Reading code objects is `code`'s business.
 
+pub mod arenas;
 pub mod code;
 mod decode;
 pub mod location;
 #[cfg(test)]
 mod location_samples;
+pub mod small_objects;
 
 pub use code::CodeReader;
 
