@@ -4,42 +4,15 @@
 mod support;
 
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use support::{Outlive, Report, Target, may_trace, python_frames, run_to_end, tests_dir};
+use support::venv::venv;
+use support::{Outlive, Report, Target, may_trace, python_frames, tests_dir};
 
 const SECONDS: u32 = 20;
 /// One gateway at a time: a starved one leaks too slowly to judge.
 static MACHINE: Mutex<()> = Mutex::new(());
-
-/// The interpreter of the venv: `OUTLIVE_VENV`, or target/venv, made when it is not there.
-fn venv_python() -> PathBuf {
-    let venv = std::env::var_os("OUTLIVE_VENV").map_or_else(
-        || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("venv"),
-        PathBuf::from,
-    );
-    let python = venv.join("bin/python");
-    let works = |python: &Path| {
-        let mut command = Command::new(python);
-        command.args(["-c", "import aiohttp"]);
-        python.exists() && run_to_end(command).status.success()
-    };
-    if !works(&python) {
-        let mut make = Command::new("/usr/bin/python3");
-        make.args(["-m", "venv"]).arg(&venv);
-        let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "-r"]);
-        install.arg(tests_dir().join("targets/gateway/requirements.txt"));
-        for command in [make, install] {
-            let shown = format!("{command:?}");
-            let output = run_to_end(command);
-            let messages = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{shown} (install python3-venv):\n{messages}");
-        }
-    }
-    python
-}
 
 fn start(python: &Path, script: &str, args: &[&str]) -> Target {
     let mut command = Command::new(python);
@@ -67,7 +40,7 @@ fn truth(gateway_url: &str) -> Value {
 /// Runs gateway, model and load, outlive beside them, and gives report and truth.
 fn observe(leak: bool) -> (Report, Value) {
     let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let python = venv_python();
+    let python = venv("OUTLIVE_VENV", "venv", "gateway");
     let model = start(&python, "model_stub.py", &["--exit-with-stdin"]);
     let model_url = url(&model);
     let mut args = vec!["--exit-with-stdin", "--model-url", &model_url];

@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod truth;
+pub mod venv;
 
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -120,6 +121,11 @@ impl Target {
                 Err(RecvTimeoutError::Disconnected) => panic!("the target ended without a word"),
             }
         }
+    }
+
+    /// The next line on stdout.
+    pub fn line(&self) -> String {
+        self.stdout.recv_timeout(PATIENCE).expect("the target says something")
     }
 
     /// Forgets what was printed so far.
@@ -327,7 +333,9 @@ impl Report {
 
     /// Each counter of a loss is in the report, and is zero.
     pub fn assert_no_losses(&self) {
-        for counter in Counter::ALL.iter().filter(|c| c.class() != Class::Traffic) {
+        for counter in
+            Counter::ALL.iter().filter(|c| !matches!(c.class(), Class::Traffic | Class::Walk))
+        {
             assert_eq!(self.loss(counter.name()), 0, "losses.{}", counter.name());
         }
     }

@@ -27,6 +27,8 @@ pub enum Class {
     Loss,
     /// Bytes and blocks are right, but a stack or cohort is less detailed than it could be.
     Detail,
+    /// Walks of stacks, by how they ended.
+    Walk,
 }
 
 counters! {
@@ -70,6 +72,56 @@ counters! {
     AddressReused = 18, "address_reused", Loss;
     /// Probe hits of a process that was not in the process table.
     UnknownProcess = 19, "unknown_process", Loss;
+    /// Native walks that ended at the outermost frame. Those that ended otherwise follow, in the
+    /// order of `record::walk_end`.
+    NativeWalksBottom = 20, "native_walks_bottom", Walk;
+    /// See `record::walk_end`.
+    NativeWalksNoFramePointer = 21, "native_walks_no_frame_pointer", Walk;
+    /// See `record::walk_end`.
+    NativeWalksBadFramePointer = 22, "native_walks_bad_frame_pointer", Walk;
+    /// See `record::walk_end`.
+    NativeWalksUnreadable = 23, "native_walks_unreadable", Walk;
+    /// See `record::walk_end`.
+    NativeWalksUnknownCode = 24, "native_walks_unknown_code", Walk;
+    /// See `record::walk_end`.
+    NativeWalksTooDeep = 25, "native_walks_too_deep", Walk;
+    /// See `record::walk_end`.
+    NativeWalksAbsent = 26, "native_walks_absent", Walk;
+    /// See `record::walk_end`.
+    NativeWalksNoUnwindInfo = 27, "native_walks_no_unwind_info", Walk;
+    /// See `record::walk_end`.
+    NativeWalksUnsupportedRule = 28, "native_walks_unsupported_rule", Walk;
+    /// See `record::walk_end`.
+    NativeWalksBadStackPointer = 29, "native_walks_bad_stack_pointer", Walk;
+    /// See `record::walk_end`.
+    NativeWalksTrampoline = 30, "native_walks_trampoline", Walk;
+    /// See `record::walk_end`.
+    NativeWalksBadInterpreterState = 31, "native_walks_bad_interpreter_state", Walk;
+    /// Python walks that ended at the outermost frame. Those that ended otherwise follow, in the
+    /// order of `record::walk_end`.
+    PythonWalksBottom = 32, "python_walks_bottom", Walk;
+    /// See `record::walk_end`.
+    PythonWalksNoFramePointer = 33, "python_walks_no_frame_pointer", Walk;
+    /// See `record::walk_end`.
+    PythonWalksBadFramePointer = 34, "python_walks_bad_frame_pointer", Walk;
+    /// See `record::walk_end`.
+    PythonWalksUnreadable = 35, "python_walks_unreadable", Walk;
+    /// See `record::walk_end`.
+    PythonWalksUnknownCode = 36, "python_walks_unknown_code", Walk;
+    /// See `record::walk_end`.
+    PythonWalksTooDeep = 37, "python_walks_too_deep", Walk;
+    /// See `record::walk_end`.
+    PythonWalksAbsent = 38, "python_walks_absent", Walk;
+    /// See `record::walk_end`.
+    PythonWalksNoUnwindInfo = 39, "python_walks_no_unwind_info", Walk;
+    /// See `record::walk_end`.
+    PythonWalksUnsupportedRule = 40, "python_walks_unsupported_rule", Walk;
+    /// See `record::walk_end`.
+    PythonWalksBadStackPointer = 41, "python_walks_bad_stack_pointer", Walk;
+    /// See `record::walk_end`.
+    PythonWalksTrampoline = 42, "python_walks_trampoline", Walk;
+    /// See `record::walk_end`.
+    PythonWalksBadInterpreterState = 43, "python_walks_bad_interpreter_state", Walk;
 }
 
 /// Number of counters.

@@ -25,7 +25,12 @@ pub const DEFAULT_MAX_LIVE_BLOCKS: u32 = 500_000;
 pub const DEFAULT_MAX_ROWS: u32 = 1 << 20;
 /// Pages of all unwind tables together (4 bytes each, for 64 KiB of code).
 pub const DEFAULT_MAX_PAGES: u32 = 32_768;
+/// Unwind rows that are ever asked for (128 MiB of kernel memory): files beyond are not walked.
+pub const MAX_ROWS: u32 = 1 << 25;
 /// Bytes of the ring buffer for rare events.
 pub const DEFAULT_RING_BYTES: u32 = 2 * 1024 * 1024;
+/// A frame that an unwind table makes larger than this is not believed, in bytes: arrays of a size
+/// known at run time (alloca) can be as large as a stack, which is 8 MiB by default.
+pub const MAX_TABLE_FRAME_BYTES: u64 = 64 * 1024 * 1024;
 /// A frame pointer further than this above the last one is not believed, in bytes.
 pub const MAX_FRAME_BYTES: u64 = 1024 * 1024;

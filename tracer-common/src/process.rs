@@ -23,7 +23,12 @@ pub struct ProcessEntry {
     pub code_ranges_count: u32,
     /// Mixed into the tags of the unwind cache; another one after every change of the code ranges.
     pub cache_salt: u64,
+    /// Where the dynamic loader says whether its list of libraries is whole (`r_debug.r_state`; 0
+    /// is whole). The process is stopped there each time that the list has changed, until user
+    /// space has looked at what is new. 0: it is not stopped; 1: no such place is known, it is
+    /// stopped at every call of the loader's hook.
+    pub loader_state_avma: u64,
     /// How its Python frames are walked; `kind` 0 when there are none.
     pub python: PythonLayout,
 }
-const _: () = assert!(size_of::<ProcessEntry>() == 24 + size_of::<PythonLayout>());
+const _: () = assert!(size_of::<ProcessEntry>() == 32 + size_of::<PythonLayout>());

@@ -157,6 +157,9 @@ pub mod process_op {
     pub const EXIT: u32 = 2;
     /// A traced process has forked; `other_tgid` is the child.
     pub const FORK: u32 = 3;
+    /// The dynamic loader has changed its list of libraries; the process is stopped (SIGSTOP) and
+    /// waits to be continued.
+    pub const LIBRARIES: u32 = 4;
 }
 
 /// Something happened to the target process.

@@ -43,7 +43,9 @@ pub mod cfa {
     pub const DEREF_RSP: u16 = 4;
     /// `*(rbp + cfa_offset) + cfa_add`.
     pub const DEREF_RBP: u16 = 5;
-    /// A signal handler returns here: registers are in the `sigcontext` at `rsp + cfa_offset`.
+    /// A signal handler returns here: the interrupted registers are in the `sigcontext` at
+    /// `rsp + cfa_offset` (rbp 80 bytes into it, rsp 120, rip 128). The interrupted instruction
+    /// has not made a call: its own address is looked up, not the byte before it.
     pub const SIGNAL: u16 = 6;
     /// The outermost frame: its return address is undefined.
     pub const OUTERMOST: u16 = 7;
@@ -62,6 +64,8 @@ pub mod rbp {
     pub const AT_CFA: u16 = 1;
     /// It is lost.
     pub const UNDEFINED: u16 = 2;
+    /// `*(rbp + rbp_offset)`: frames that are realigned, whose CFA is not at a fixed distance.
+    pub const AT_RBP: u16 = 3;
 }
 
 /// What to do at an instruction to get to the caller. The return address is at CFA - 8.

@@ -18,3 +18,13 @@ pub fn add(counter: Counter, amount: u64) {
         unsafe { atomic::add(value, amount) };
     }
 }
+
+/// Counts a walk by how it ended (one of `tracer_common::record::walk_end`); `first` is the counter
+/// of those that ended at the bottom, the others follow in the order of their numbers.
+#[inline(always)]
+pub fn count_walk(first: Counter, end: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(first as u32 + end) {
+        // SAFETY: as above.
+        unsafe { atomic::add(value, 1) };
+    }
+}

@@ -2,7 +2,7 @@
 //! reads counters once a tick and never sees single events.
 //!
 //! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
-//! `mapping`, `process`); what they share is in
+//! `mapping`, `loader`, `process`); what they share is in
 //! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -22,6 +22,7 @@ mod floor;
 mod free;
 mod heap;
 mod jemalloc;
+mod loader;
 mod mapping;
 mod maps;
 mod process;

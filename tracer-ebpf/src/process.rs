@@ -69,6 +69,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
         unsafe {
             (&raw mut (*entry).python.kind).write_volatile(0);
             (&raw mut (*entry).code_ranges_count).write_volatile(0);
+            (&raw mut (*entry).loader_state_avma).write_volatile(0);
             (&raw mut (*entry).image).write_volatile(image);
         }
     }

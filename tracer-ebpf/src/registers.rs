@@ -6,6 +6,7 @@ use aya_ebpf::{
 };
 
 /// What the programs need of them.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Registers {
     /// Instruction pointer; at a return probe the address that is returned to.

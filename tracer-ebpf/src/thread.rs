@@ -6,7 +6,8 @@ use crate::{
     counters::count,
     maps::{BLANK_THREAD, THREADS},
     process,
-    unwind::native,
+    registers::Registers,
+    unwind::{native, window},
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use tracer_common::{counter::Counter, record::NewStack, slot::LiveBlock};
@@ -68,6 +69,14 @@ pub struct ThreadState {
     pub old_block: LiveBlock,
     /// Scratch: words read from the target.
     pub words: [u64; 16],
+    /// Scratch: registers of the frame that the walk has come to.
+    pub frame: Registers,
+    /// Scratch: target address of the first word of `window`.
+    pub window_start: u64,
+    /// Scratch: bytes of `window` that are valid.
+    pub window_bytes: u64,
+    /// Scratch: a piece of the target's stack.
+    pub window: [u64; window::WORDS],
     /// Scratch: the stack that is being walked.
     pub stack: NewStack,
 }

@@ -5,6 +5,8 @@
 pub mod aggregate;
 pub mod capture;
 pub mod cli;
+#[cfg(test)]
+mod fuzz;
 pub mod growth;
 pub mod plan;
 pub mod probe;
@@ -16,4 +18,5 @@ pub mod symbol;
 pub mod target;
 pub mod tick;
 pub mod units;
+pub mod unwind;
 pub mod warning;

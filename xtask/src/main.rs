@@ -8,6 +8,7 @@ mod child;
 mod command;
 mod debian;
 mod demo;
+mod interpreters;
 mod test;
 mod tidy;
 mod venv;
@@ -38,6 +39,7 @@ Start here (as root):
 While working:
   cargo xtask build --release   target/bpf/outlive.bpf.o, then target/release/outlive
   cargo xtask test --host-only  what needs neither root nor the BPF toolchain
+  cargo xtask interpreters      every CPython that the tests trace, installed where missing
   cargo xtask tidy              the rules that no compiler knows
 
 cargo check, clippy and unit tests run without any of this: outlive then embeds a stub in
@@ -53,6 +55,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Measure a malloc/free pair: no probe, empty probes (the floor), outlive (root)
     Bench(bench::BenchArgs),
+    /// Find or install every CPython that the tests trace, and list them
+    Interpreters,
     /// Check imports, file lengths, headers, names and SAFETY comments
     Tidy,
 }
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Interpreters => interpreters::run(),
         Verb::Tidy => tidy::run(),
     };
     match result {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{bpf_toolchain, build, command, debian, tidy, venv, workspace};
+use crate::{bpf_toolchain, build, command, debian, interpreters, tidy, venv, workspace};
 
 /// Packages that tests use beyond the BPF toolchain.
 const TEST_PACKAGES: [&str; 15] = [
@@ -121,7 +121,12 @@ fn set_up(summary: &mut Summary) -> bool {
             None => Ok(()),
         }
     });
-    let venv = summary.step("Python environment", || venv::ensure().map(drop));
+    let venv = summary.step("Python environments", || {
+        venv::ensure(&venv::GATEWAY)?;
+        venv::ensure(&venv::EXTENSIONS).map(drop)
+    });
+    // One that cannot be had fails its own lines of the matrix test, and nothing else.
+    summary.step("interpreters", || interpreters::ensure().map(drop));
     let object = summary.step("kernel side", build::bpf_object);
     packages && venv && object
 }

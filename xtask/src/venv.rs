@@ -1,5 +1,5 @@
-//! The Python environment of the demo gateway: made once under target/, made again when the
-//! gateway's requirements change.
+//! Python environments of test targets: made once under target/, made again when their
+//! requirements change.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,28 +9,42 @@ use anyhow::{Context, Result};
 
 use crate::{command, debian, workspace};
 
-/// Folder of the gateway's sources.
-pub fn gateway_dir() -> PathBuf {
-    workspace::root().join("tests/targets/gateway")
+/// An environment.
+pub struct Environment {
+    /// Folder under target/.
+    folder: &'static str,
+    /// Folder under tests/targets/ with its requirements.txt.
+    target: &'static str,
 }
 
-/// Makes the environment where it is missing or out of date and returns its interpreter.
+/// Of the demo gateway.
+pub const GATEWAY: Environment = Environment { folder: "venv", target: "gateway" };
+/// Extension modules that nobody here wrote.
+pub const EXTENSIONS: Environment = Environment { folder: "venv-extensions", target: "extensions" };
+
+/// Folder of the gateway's sources.
+pub fn gateway_dir() -> PathBuf {
+    workspace::root().join("tests/targets").join(GATEWAY.target)
+}
+
+/// Makes an environment where it is missing or out of date and returns its interpreter.
 ///
 /// # Errors
 /// When Python or its venv module is missing, or pip fails.
-pub fn ensure() -> Result<PathBuf> {
-    let dir = workspace::root().join("target/venv");
+pub fn ensure(environment: &Environment) -> Result<PathBuf> {
+    let dir = workspace::root().join("target").join(environment.folder);
     let python = dir.join("bin/python");
-    let wanted_path = gateway_dir().join("requirements.txt");
+    let wanted_path =
+        workspace::root().join("tests/targets").join(environment.target).join("requirements.txt");
     let wanted = fs::read_to_string(&wanted_path)
         .with_context(|| format!("reading {}", wanted_path.display()))?;
     let stamp = dir.join("outlive-requirements.txt");
     if python.exists() && fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(python);
     }
-    command::heading("making the gateway's Python environment (target/venv)");
+    command::heading(&format!("making a Python environment (target/{})", environment.folder));
     if debian::is_debian() {
-        debian::ensure(&["python3", "python3-venv"], "the demo gateway")?;
+        debian::ensure(&["python3", "python3-venv"], "the test targets")?;
     }
     remove_if_there(&dir)?;
     command::run(Command::new(system_python()?).args(["-m", "venv"]).arg(&dir)).context(

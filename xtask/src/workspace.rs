@@ -27,15 +27,28 @@ pub fn outlive_binary() -> PathBuf {
     target_dir().join("release/outlive")
 }
 
-/// Tools that outlast `cargo clean`: `$XDG_CACHE_HOME` or `~/.cache`, then `outlive/tools`.
+/// Tools that outlast `cargo clean`.
 ///
 /// # Errors
 /// When neither `XDG_CACHE_HOME` nor `HOME` is set.
 pub fn tools_dir() -> Result<PathBuf> {
+    Ok(cache_dir()?.join("tools"))
+}
+
+/// Interpreters that the tests trace and that the system does not have, for the same reason.
+///
+/// # Errors
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn interpreters_dir() -> Result<PathBuf> {
+    Ok(cache_dir()?.join("interpreters"))
+}
+
+/// `$XDG_CACHE_HOME` or `~/.cache`, then `outlive`.
+fn cache_dir() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: no place for the build tools")?;
-    Ok(cache.join("outlive/tools"))
+        .context("neither XDG_CACHE_HOME nor HOME is set: no place for what is built once")?;
+    Ok(cache.join("outlive"))
 }

@@ -1,14 +1,23 @@
 //! Stacks: the native walk and the interpreter's, side by side. User space merges them, since it
 //! knows where the interpreter's loop is.
+//!
+//! What takes long to verify stands in functions of their own with global linkage
+//! (`walk_stack`, `find_rule`, `fill_window`, `pending_return`): the verifier looks at such a
+//! function once and not at each of its calls.
 
 pub mod native;
 mod python;
+mod rule;
+mod step;
+mod trampoline;
+pub mod window;
 
 use crate::{
-    process,
+    counters, process,
     registers::Registers,
     thread::{self, ThreadState},
 };
+use tracer_common::counter::Counter;
 
 /// Beginning of every hash.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -16,16 +25,29 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Walks the stack of the current thread into `thread.stack` and gives it its identity.
 #[inline(always)]
 pub fn walk(thread: &mut ThreadState, registers: Registers, domain: u32) {
+    let Registers { ip, sp, bp } = registers;
+    walk_stack(thread, ip, sp, bp, domain);
+}
+
+/// The body of [`walk`]. The result means nothing: the verifier wants one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_stack(thread: *mut ThreadState, ip: u64, sp: u64, bp: u64, domain: u32) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
     let stack = &mut thread.stack;
     stack.header.tid = thread::current_tid();
     stack.domain = domain;
     stack.image = u32::from(thread.image);
     let seed = mix(SEED, u64::from(domain) | (u64::from(stack.image) << 32));
-    let Some(process) = process::entry(thread.process) else { return };
-    let hash = native::walk(stack, process, registers, seed);
+    let Some(process) = process::entry(thread.process) else { return 0 };
+    let hash = native::walk(thread, process, Registers { ip, sp, bp }, seed);
     let hash = python::walk(thread, &process.python, hash);
     // 0 and 1 have a meaning of their own.
     thread.stack.stack_hash = if hash < 2 { hash + 2 } else { hash };
+    counters::count_walk(Counter::NativeWalksBottom, thread.stack.native_end);
+    counters::count_walk(Counter::PythonWalksBottom, thread.stack.python_end);
+    0
 }
 
 /// Adds a word to a hash: multiply and fold, so that every bit of the word reaches the low half.

@@ -1,108 +1,78 @@
-//! The native walk: by frame pointers, and only through code that is known to keep them.
-//!
-//! A table-driven walk (rows from .eh_frame) joins here: one more value of
-//! `tracer_common::slot::walk`.
+//! The native walk: from the allocator's caller outwards, a frame at a time, each by the rule
+//! that holds at its instruction.
 
-use super::mix;
-use crate::{maps::CODE_RANGES, process, registers::Registers};
-use aya_ebpf::helpers::bpf_probe_read_user;
+use super::{
+    mix,
+    rule::{self, Number},
+    step, trampoline, window,
+};
+use crate::{process, registers::Registers, thread::ThreadState};
 use tracer_common::{
-    limits::{CODE_RANGE_SEARCH_STEPS, MAX_CODE_RANGES, MAX_FRAME_BYTES, MAX_NATIVE_FRAMES},
-    process::ProcessEntry,
-    record::{NewStack, walk_end},
-    slot::{CodeRange, walk},
+    limits::MAX_NATIVE_FRAMES, process::ProcessEntry, record::walk_end, slot::walk,
 };
 
-/// Fills the native half of `stack`; returns the hash with its frames mixed in.
+/// Fills the native half of `thread.stack`; returns the hash with its frames mixed in.
 #[inline(always)]
 pub fn walk(
-    stack: &mut NewStack,
+    thread: &mut ThreadState,
     process: &ProcessEntry,
     registers: Registers,
     mut hash: u64,
 ) -> u64 {
-    let Registers { ip: mut pc, mut sp, mut bp } = registers;
-    let mut range = CodeRange::default();
+    window::forget(thread);
+    let index_of_process = thread.process;
+    let salt = process.cache_salt;
+    thread.frame = registers;
     let mut end = walk_end::TOO_DEEP;
     let mut taken = 0;
     for index in 0..MAX_NATIVE_FRAMES {
-        // Neighbouring frames mostly lie in one file.
-        if pc.wrapping_sub(range.start_avma) >= range.end_avma.wrapping_sub(range.start_avma) {
-            match find(process, pc) {
-                Some(found) => range = found,
-                None => {
-                    end = walk_end::UNKNOWN_CODE;
-                    // The allocator's caller is kept whatever it is.
-                    if index != 0 {
-                        break;
-                    }
+        let mut ip = thread.frame.ip;
+        // The call's last byte: what follows a call may belong to another row, or function.
+        let mut number = rule::number(index_of_process, salt, ip.wrapping_sub(1));
+        if number >= rule::HIDDEN {
+            // The return address was read from the word below the stack pointer.
+            let pending = trampoline::pending_return(thread.frame.sp.wrapping_sub(8));
+            if pending != 0 {
+                ip = pending;
+                thread.frame.ip = ip;
+                number = rule::number(index_of_process, salt, ip.wrapping_sub(1));
+            }
+            if number >= rule::HIDDEN {
+                end = hidden(number);
+                // The allocator's caller is kept whatever it is.
+                if index != 0 {
+                    break;
                 }
             }
         }
-        stack.native[index] = pc;
+        thread.stack.native[index] = ip;
         taken = index + 1;
-        hash = mix(hash, pc);
-        if end == walk_end::UNKNOWN_CODE {
+        hash = mix(hash, ip);
+        if number >= rule::HIDDEN {
             break;
         }
-        if range.walk != walk::FRAME_POINTER {
-            end = walk_end::NO_FRAME_POINTER;
+        let reason = step::to_caller(thread, number);
+        if reason != step::WENT_ON {
+            end = reason;
             break;
         }
-        if bp == 0 {
-            end = walk_end::BOTTOM;
-            break;
-        }
-        if bp & 7 != 0 || bp.wrapping_sub(sp) > MAX_FRAME_BYTES {
-            end = walk_end::BAD_FRAME_POINTER;
-            break;
-        }
-        // SAFETY: the helper checks the address.
-        let Ok([next_bp, return_address]) = (unsafe { bpf_probe_read_user(bp as *const [u64; 2]) })
-        else {
-            end = walk_end::UNREADABLE;
-            break;
-        };
-        if return_address == 0 {
-            end = walk_end::BOTTOM;
-            break;
-        }
-        sp = bp + 16;
-        bp = next_bp;
-        pc = return_address;
     }
-    stack.native_count = taken as u32;
-    stack.native_end = end;
+    thread.stack.native_count = taken as u32;
+    thread.stack.native_end = end;
     hash
 }
 
-/// Whether an address lies in code of the process that is known.
+/// Why a walk ends at an address that has no rule.
 #[inline(always)]
-pub fn is_known_code(process: u32, pc: u64) -> bool {
-    process::entry(process).is_some_and(|process| find(process, pc).is_some())
+fn hidden(number: Number) -> u32 {
+    if number == rule::TRAMPOLINE { walk_end::TRAMPOLINE } else { walk_end::UNKNOWN_CODE }
 }
 
-/// The executable range that `pc` lies in: binary search over the ranges of the process.
+/// Whether an address lies in code of the process that is known, the kernel's page for return
+/// probes aside.
 #[inline(always)]
-fn find(process: &ProcessEntry, pc: u64) -> Option<CodeRange> {
-    let (first, count) = (process.code_ranges_first, process.code_ranges_count);
-    if count > MAX_CODE_RANGES as u32 {
-        return None;
-    }
-    let (mut low, mut high) = (0_u32, count);
-    for _ in 0..CODE_RANGE_SEARCH_STEPS {
-        if low >= high {
-            return None;
-        }
-        let middle = (low + high) / 2;
-        let range = CODE_RANGES.get(first + middle)?;
-        if pc < range.start_avma {
-            high = middle;
-        } else if pc >= range.end_avma {
-            low = middle + 1;
-        } else {
-            return Some(*range);
-        }
-    }
-    None
+pub fn is_known_code(process: u32, pc: u64) -> bool {
+    process::entry(process)
+        .and_then(|process| rule::range_of(process, pc))
+        .is_some_and(|range| range.walk != walk::TRAMPOLINE)
 }

@@ -188,3 +188,32 @@ fn an_unfinished_writer_leaves_no_file() {
     drop(writer);
     assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 0);
 }
+
+/// Damage behind the checksums: each record is mutated and then sealed again.
+#[test]
+fn captures_that_lie_are_refused_or_reported_without_harm() {
+    let whole = bytes_of_a_capture();
+    crate::fuzz::fuzz("capture", &[whole[12..].to_vec()], |records| {
+        let mut bytes = whole[..12].to_vec();
+        let mut rest = records;
+        while rest.len() >= 12 {
+            let kind = u32::from_le_bytes(rest[..4].try_into().unwrap());
+            let length = u32::from_le_bytes(rest[4..8].try_into().unwrap()) as usize;
+            let payload = &rest[12..12 + length.min(rest.len() - 12)];
+            bytes.extend(kind.to_le_bytes());
+            bytes.extend((payload.len() as u32).to_le_bytes());
+            bytes.extend(crate::capture::crc::checksum(kind, payload).to_le_bytes());
+            bytes.extend(payload);
+            rest = &rest[12 + payload.len()..];
+        }
+        if let Ok(recording) = read_from(bytes.as_slice()) {
+            let report = crate::report::build(&recording, &crate::growth::Limits::default());
+            let _ = (
+                crate::report::text(&report, true),
+                crate::report::folded(&report, crate::report::View::Live),
+                crate::report::json(&report),
+                crate::report::svg(&report, crate::report::View::Growth),
+            );
+        }
+    });
+}

@@ -6,13 +6,15 @@ pub mod entry;
 pub mod exits;
 pub mod function;
 pub mod jump;
+pub mod loader;
 mod render;
 
+pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
 
 use crate::runtime::python::{self, PythonRuntime};
 use crate::target::kernel::Release;
-use crate::target::{Target, stable_exec_mappings};
+use crate::target::{PlannedRange, Target, code_ranges};
 use crate::warning::Warning;
 use std::path::PathBuf;
 use tracer_common::python::PythonLayout;
@@ -124,7 +126,7 @@ pub struct ProbePlan {
     /// Probes, without two at one address.
     pub points: Vec<ProbePoint>,
     /// Executable ranges of the target, sorted by address, not overlapping.
-    pub code_ranges: Vec<tracer_common::slot::CodeRange>,
+    pub code_ranges: Vec<PlannedRange>,
     /// The CPython in it, whose frames are walked where its layout is known.
     pub python: Option<PythonRuntime>,
 }
@@ -190,7 +192,7 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
             b.function_offset,
         ))
     });
-    let (code_ranges, range_warnings) = stable_exec_mappings(target);
+    let (code_ranges, range_warnings) = code_ranges(target);
     warnings.extend(range_warnings);
     let (python, python_warnings) = python::detect(target);
     warnings.extend(python_warnings);

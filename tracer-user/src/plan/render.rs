@@ -53,7 +53,7 @@ pub struct RangeView {
     pub start_avma: u64,
     /// First address behind it.
     pub end_avma: u64,
-    /// `frame_pointer` or `none`.
+    /// `table`, `frame_pointer`, `trampoline` or `none`.
     pub walk: &'static str,
 }
 
@@ -82,7 +82,12 @@ pub fn view(plan: &ProbePlan) -> PlanView {
             .map(|range| RangeView {
                 start_avma: range.start_avma,
                 end_avma: range.end_avma,
-                walk: if range.walk == walk::FRAME_POINTER { "frame_pointer" } else { "none" },
+                walk: match range.walk {
+                    walk::TABLE => "table",
+                    walk::FRAME_POINTER => "frame_pointer",
+                    walk::TRAMPOLINE => "trampoline",
+                    _ => "none",
+                },
             })
             .collect(),
         python_frames: plan.python_layout().kind != PYTHON_NONE,
@@ -115,7 +120,7 @@ pub fn render_text(plan: &ProbePlan) -> String {
         );
         let _ = writeln!(text, "      {}", point.instruction);
     }
-    let walked = plan.code_ranges.iter().filter(|range| range.walk == walk::FRAME_POINTER).count();
+    let walked = |walk: u32| plan.code_ranges.iter().filter(|range| range.walk == walk).count();
     let dear = plan.points.iter().filter(|point| !point.emulated).count();
     let _ = writeln!(
         text,
@@ -124,8 +129,10 @@ pub fn render_text(plan: &ProbePlan) -> String {
     );
     let _ = writeln!(
         text,
-        "{} executable ranges, {walked} of them walked by frame pointers",
-        plan.code_ranges.len()
+        "{} executable ranges, {} of them walked by unwind tables and {} by frame pointers",
+        plan.code_ranges.len(),
+        walked(walk::TABLE),
+        walked(walk::FRAME_POINTER),
     );
     let python = if plan.python_layout().kind == PYTHON_NONE { "not walked" } else { "walked" };
     let _ = writeln!(text, "Python frames: {python}");

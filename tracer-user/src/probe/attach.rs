@@ -1,7 +1,7 @@
 //! Which kernel program a function gets, and the order in which probes go in.
 
 use super::probes::ProbeError;
-use crate::plan::{Function, ProbePlan, ProbePoint};
+use crate::plan::{Function, LoaderHook, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
     programs::{
@@ -155,6 +155,18 @@ pub fn attach(ebpf: &mut Ebpf, plan: &ProbePlan, tgid: u32) -> Result<Links, Att
         links.push(place(ebpf, entry, point, point.probe_offset, tgid)?);
     }
     Ok(Links(links))
+}
+
+/// Places the probe at the dynamic loader's hook.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn place_hook(ebpf: &mut Ebpf, hook: &LoaderHook, tgid: u32) -> Result<UProbeLink, ProbeError> {
+    const PROGRAM: &str = "loader_hook";
+    let failure = |error| ProbeError::load(PROGRAM, error);
+    let program = loaded(ebpf, PROGRAM)?;
+    let link = program.attach(hook.offset, &hook.file, scope(tgid)).map_err(failure)?;
+    program.take_link(link).map_err(failure)
 }
 
 fn place(

@@ -21,6 +21,11 @@ pub enum Event {
         /// Number of its new image.
         image: u32,
     },
+    /// The loader of a process has changed its list of libraries, and the process is stopped.
+    Libraries {
+        /// The process.
+        tgid: u32,
+    },
     /// A traced process has a child with memory of its own.
     Fork {
         /// The parent.
@@ -111,6 +116,7 @@ fn process(mut bytes: &[u8]) -> Option<Event> {
     let tgid = bytes.get_u32_le();
     match op {
         process_op::EXEC => Some(Event::Exec { tgid, image }),
+        process_op::LIBRARIES => Some(Event::Libraries { tgid }),
         process_op::FORK => Some(Event::Fork { tgid, child }),
         _ => None,
     }

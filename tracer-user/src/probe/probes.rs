@@ -4,81 +4,41 @@ use super::{
     attach::{self, AttachFailure, Links},
     calibrate,
     events::{self, Event},
-    kernel_layout,
     kernel_log::KernelLog,
+    load::{load_object, mapped, taken},
     mapped::MappedArray,
     mapping_account::MappingAccount,
-    object::{self, ObjectError},
+    object::ObjectError,
     overhead::Overhead,
     process_table::{ProcessTable, TableError},
+    settings::Settings,
     slot_totals::SlotTotals,
+    unwind_tables::{TableSizes, UnwindTables},
 };
 use crate::{
-    plan::ProbePlan,
+    plan::{LoaderHook, ProbePlan},
+    target::{PlannedRange, TableKey},
     tick::{Counters, SiteReading, Tick},
+    unwind::UnwindTable,
+    warning::Warning,
 };
 use aya::{
-    Ebpf, EbpfError, EbpfLoader,
+    Ebpf, EbpfError,
     maps::{HashMap as BpfHashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{ProgramError, RawTracePoint},
+    programs::{ProgramError, RawTracePoint, uprobe::UProbeLink},
 };
 use std::{
     collections::{HashMap, HashSet},
     os::fd::{AsFd as _, BorrowedFd},
 };
 use tracer_common::{
-    config::Config,
     counter::COUNTERS,
-    limits::{
-        DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS,
-        DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
-    },
+    limits::DEFAULT_MAX_ALL_CODE_RANGES,
     process::MAX_PROCESSES,
     python::PythonLayout,
     slot::{CodeRange, Control, Slot, UNATTRIBUTED_STACK},
+    unwind::MAX_RULES,
 };
-
-/// Sizes of the kernel-side maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Blocks that can be live at once.
-    pub max_live: u32,
-    /// Distinct stacks.
-    pub max_stacks: u32,
-    /// Counter slots (stack and birth epoch).
-    pub max_slots: u32,
-    /// Threads.
-    pub max_threads: u32,
-    /// Bytes of the ring buffer.
-    pub ring_bytes: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_live: DEFAULT_MAX_LIVE_BLOCKS,
-            max_stacks: DEFAULT_MAX_STACKS,
-            max_slots: DEFAULT_MAX_SLOTS,
-            max_threads: DEFAULT_MAX_THREADS,
-            ring_bytes: DEFAULT_RING_BYTES,
-        }
-    }
-}
-
-/// What is decided before loading.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Settings {
-    /// Sizes of maps.
-    pub limits: Limits,
-    /// Blocks smaller than this many bytes are not followed.
-    pub min_size_bytes: u64,
-    /// Process to trace, in the initial PID namespace.
-    pub target_tgid: u32,
-    /// Whether children of the target are announced.
-    pub follow: bool,
-    /// Debug messages from the kernel side (through `log`).
-    pub verbose: bool,
-}
 
 /// Why the probes could not be loaded or attached.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +90,7 @@ impl ProbeError {
         ProbeError::Refused(chain(&error))
     }
 
-    fn map(error: MapError) -> Self {
+    pub(super) fn map(error: MapError) -> Self {
         ProbeError::Map(chain(&error))
     }
 }
@@ -154,6 +114,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub struct Probes {
     /// First, so that the probes go before the programs.
     links: Links,
+    loader_link: Option<UProbeLink>,
     ebpf: Ebpf,
     settings: Settings,
     slots: MappedArray<Slot>,
@@ -161,6 +122,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     processes: ProcessTable,
+    tables: UnwindTables,
     /// Index of the target in the process table.
     target: u32,
     seen: Vec<Slot>,
@@ -177,23 +139,22 @@ pub struct Probes {
 /// Number of the target's first image.
 const FIRST_IMAGE: u32 = 1;
 
-/// The configuration as a global.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct ConfigGlobal(Config);
-// SAFETY: plain integers without padding.
-unsafe impl aya::Pod for ConfigGlobal {}
-
 impl Probes {
-    /// Loads maps and the programs that `plan` needs; attaches nothing yet.
+    /// Loads maps and the programs that `plan` needs; attaches nothing yet. `tables` are those of
+    /// the files in its code ranges (`unwind::tables_of`).
     ///
     /// # Errors
     /// See [`ProbeError`].
     ///
     /// # Kernel
     /// 5.12 (atomics), 5.8 (ring buffer); tested from 6.1.
-    pub fn load(settings: Settings, plan: &ProbePlan) -> Result<Self, ProbeError> {
-        let mut ebpf = load_object(&settings)?;
+    pub fn load(
+        settings: Settings,
+        plan: &ProbePlan,
+        tables: &[(TableKey, UnwindTable)],
+    ) -> Result<(Self, Vec<Warning>), ProbeError> {
+        let sizes = TableSizes::for_tables(tables, settings.limits.max_rows);
+        let mut ebpf = load_object(&settings, sizes)?;
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut ebpf, name)?;
         }
@@ -220,8 +181,14 @@ impl Probes {
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
             events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
             processes,
+            tables: UnwindTables::new(
+                mapped(&mut ebpf, "OUTLIVE_ROWS", sizes.rows as usize / 2)?,
+                mapped(&mut ebpf, "OUTLIVE_PAGES", sizes.pages as usize / 2)?,
+                mapped(&mut ebpf, "OUTLIVE_RULES", MAX_RULES as usize)?,
+            ),
             target,
             links: Links::default(),
+            loader_link: None,
             ebpf,
             settings,
             seen: Vec::new(),
@@ -232,8 +199,8 @@ impl Probes {
             unknown_records: 0,
             overhead: Overhead::new(trap),
         };
-        probes.set_code_ranges(&plan.code_ranges);
-        Ok(probes)
+        let warnings = probes.set_code_ranges(&plan.code_ranges, tables);
+        Ok((probes, warnings))
     }
 
     /// Places the probes into the target.
@@ -247,6 +214,35 @@ impl Probes {
         self.links = attach::attach(&mut self.ebpf, plan, self.settings.target_tgid)
             .map_err(ProbeError::Attach)?;
         Ok(())
+    }
+
+    /// From now on the target is stopped each time that its loader has mapped libraries, until
+    /// somebody who heard of it ([`Event::Libraries`]) continues it (SIGCONT).
+    ///
+    /// # Errors
+    /// When the probe cannot be placed.
+    ///
+    /// # Kernel
+    /// 5.3 (bpf_send_signal).
+    pub fn hold_at_loads(&mut self, hook: &LoaderHook) -> Result<(), ProbeError> {
+        let link = attach::place_hook(&mut self.ebpf, hook, self.settings.target_tgid)?;
+        self.loader_link = Some(link);
+        self.processes.set_loader_state(self.target, hook.state_avma);
+        Ok(())
+    }
+
+    /// The loader's place in a new image of the target.
+    pub fn move_loader_state(&mut self, avma: u64) {
+        if self.loader_link.is_some() {
+            self.processes.set_loader_state(self.target, avma);
+        }
+    }
+
+    /// Ends [`Self::hold_at_loads`]. Stops that happened before are still among the events.
+    pub fn let_loads_pass(&mut self) {
+        self.processes.set_loader_state(self.target, 0);
+        // The kernel waits until no program runs any more.
+        self.loader_link = None;
     }
 
     fn attach_tracepoint(
@@ -274,10 +270,36 @@ impl Probes {
         self.events.as_fd()
     }
 
-    /// Replaces the table of executable ranges of the target (sorted, not overlapping). What
-    /// exceeds the table is left out; the number of those is returned.
-    pub fn set_code_ranges(&mut self, ranges: &[CodeRange]) -> usize {
-        self.processes.set_code_ranges(self.target, ranges)
+    /// Those of the unwind tables of `ranges` that [`Self::set_code_ranges`] needs.
+    pub fn missing_tables(&self, ranges: &[PlannedRange]) -> Vec<TableKey> {
+        self.tables.missing(ranges)
+    }
+
+    /// Replaces the table of executable ranges of the target (sorted, not overlapping), and adds
+    /// the unwind tables that are new in it. What does not fit is not walked, and said.
+    pub fn set_code_ranges(
+        &mut self,
+        ranges: &[PlannedRange],
+        new_tables: &[(TableKey, UnwindTable)],
+    ) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        if self.tables.add(new_tables) > 0 {
+            warnings.push(Warning::new(
+                "unwind-table-full",
+                "The target's unwind tables exceed the room for them; stacks through some files end early.",
+                "Attach anew: the room is chosen by what is mapped then.",
+            ));
+        }
+        let ranges: Vec<CodeRange> =
+            ranges.iter().map(|range| self.tables.code_range(range)).collect();
+        if self.processes.set_code_ranges(self.target, &ranges) > 0 {
+            warnings.push(Warning::new(
+                "too-many-code-ranges",
+                "The target has more executable ranges than there is room for; stacks through some end early.",
+                "",
+            ));
+        }
+        warnings
     }
 
     /// How Python frames of the target are walked from now on.
@@ -317,6 +339,7 @@ impl Probes {
                     drained.push(Event::Exec { tgid, image });
                 }
                 Some(Event::Fork { tgid, child }) => drained.push(Event::Fork { tgid, child }),
+                Some(Event::Libraries { tgid }) => drained.push(Event::Libraries { tgid }),
                 None => self.unknown_records += 1,
             }
         }
@@ -389,42 +412,4 @@ impl Probes {
     pub fn close_overhead_window(&mut self) {
         self.overhead.close_window(&self.ebpf);
     }
-}
-
-fn load_object(settings: &Settings) -> Result<Ebpf, ProbeError> {
-    let object = object::embedded()?;
-    let config = ConfigGlobal(Config {
-        min_size_bytes: settings.min_size_bytes,
-        follow: u32::from(settings.follow),
-        verbose: u32::from(settings.verbose),
-        max_slots: settings.limits.max_slots,
-        reserved: 0,
-        kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
-    });
-    EbpfLoader::new()
-        .override_global("CONFIG", &config, true)
-        .map_max_entries("OUTLIVE_LIVE", settings.limits.max_live)
-        .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
-        .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
-        .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)
-        .map_max_entries("OUTLIVE_EVENTS", settings.limits.ring_bytes)
-        .load(object)
-        .map_err(ProbeError::object)
-}
-
-fn mapped<T: Copy>(
-    ebpf: &mut Ebpf,
-    name: &str,
-    length: usize,
-) -> Result<MappedArray<T>, ProbeError> {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
-    MappedArray::new(map, length).map_err(|error| ProbeError::Map(format!("{name}: {error}")))
-}
-
-fn taken<T: TryFrom<aya::maps::Map, Error = MapError>>(
-    ebpf: &mut Ebpf,
-    name: &str,
-) -> Result<T, ProbeError> {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
-    T::try_from(map).map_err(ProbeError::map)
 }

@@ -97,6 +97,14 @@ impl ProcessTable {
         });
     }
 
+    /// Where its loader says that its list of libraries is whole; see [`ProcessEntry`].
+    pub fn set_loader_state(&self, index: u32, avma: u64) {
+        // SAFETY: an aligned field of element `index`.
+        self.entries.update(index as usize, |entry| unsafe {
+            (&raw mut (*entry).loader_state_avma).write_volatile(avma);
+        });
+    }
+
     /// Replaces the executable ranges of a process (sorted, not overlapping). What exceeds the
     /// table is left out; the number of those is returned.
     pub fn set_code_ranges(&mut self, index: u32, ranges: &[CodeRange]) -> usize {

@@ -7,7 +7,7 @@ use crate::aggregate::{Series, Totals};
 use crate::capture::Recording;
 use crate::growth::{Interval, Limits, Verdict, judge};
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
-use crate::tick::MemorySplit;
+use crate::tick::{Counters, MemorySplit};
 use crate::units;
 use std::collections::BTreeMap;
 use tracer_common::counter::Counter;
@@ -95,6 +95,7 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
         group.1 = group.1 + totals;
         group.2.add(&recording.aggregate.series(id));
     }
+    let resident_growth = resident_growth(recording);
     let mut all_series = BTreeMap::new();
     let mut sites = Vec::with_capacity(groups.len());
     for ((domain, truncated, mut frames), (id, totals, series)) in groups {
@@ -117,6 +118,8 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
             allocated_blocks: totals.allocated_blocks,
             freed_bytes: totals.freed_bytes,
             freed_blocks: totals.freed_blocks,
+            share_of_resident_growth: resident_growth
+                .map(|growth| totals.live_bytes() as f64 / growth),
             growth_bytes_per_s: judgement.rate.map(rate),
             reasons: judgement.reasons,
             truncated: truncated.map(WalkEnd::name),
@@ -185,11 +188,14 @@ fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) 
         .into_iter()
         .filter_map(|(application_frame, (mut sites, series))| {
             sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
+            let shares: Option<Vec<f64>> =
+                sites.iter().map(|site| site.share_of_resident_growth).collect();
             Some(Finding {
                 application_frame,
                 growth_bytes_per_s: rate(judge(&series, limits).rate?),
                 live_bytes: sites.iter().map(|site| site.live_bytes).sum(),
                 live_blocks: sites.iter().map(|site| site.live_blocks).sum(),
+                share_of_resident_growth: shares.map(|shares| shares.iter().sum()),
                 sites: sites.iter().map(|site| site.id.clone()).collect(),
             })
         })
@@ -252,12 +258,42 @@ fn overhead(recording: &Recording) -> Option<Overhead> {
 
 fn walks(recording: &Recording) -> Walks {
     let zeros = || WalkEnd::ALL.iter().map(|end| (end.name(), 0)).collect::<BTreeMap<_, _>>();
-    let mut walks = Walks { native: zeros(), python: zeros() };
+    let (mut native, mut python) = (zeros(), zeros());
     for stack in recording.raw_stacks.values() {
-        *walks.native.entry(stack.native_end.name()).or_default() += 1;
-        *walks.python.entry(stack.python_end.name()).or_default() += 1;
+        *native.entry(stack.native_end.name()).or_default() += 1;
+        *python.entry(stack.python_end.name()).or_default() += 1;
     }
-    walks
+    let counters = recording.aggregate.counters();
+    let native_walks = walks_by_end(counters, Counter::NativeWalksBottom);
+    let python_walks = walks_by_end(counters, Counter::PythonWalksBottom);
+    Walks {
+        native,
+        python,
+        native_whole_share: whole_share(&native_walks),
+        python_whole_share: whole_share(&python_walks),
+        native_walks,
+        python_walks,
+    }
+}
+
+/// The counters of walks that begin with `bottom`, by the names of the ends.
+fn walks_by_end(counters: &Counters, bottom: Counter) -> BTreeMap<&'static str, u64> {
+    let first = bottom as usize;
+    let value = |end: &WalkEnd| counters.kernel.get(first + end.number() as usize).copied();
+    WalkEnd::ALL.iter().map(|end| (end.name(), value(end).unwrap_or(0))).collect()
+}
+
+fn whole_share(walks: &BTreeMap<&'static str, u64>) -> Option<f64> {
+    let count = |end: WalkEnd| walks.get(end.name()).copied().unwrap_or(0);
+    let all = walks.values().sum::<u64>() - count(WalkEnd::Absent);
+    (all > 0).then(|| count(WalkEnd::Bottom) as f64 / all as f64)
+}
+
+/// By how much resident memory grew in the window, bytes; `None` where it did not.
+fn resident_growth(recording: &Recording) -> Option<f64> {
+    let (first, last) = recording.aggregate.memory()?;
+    (last.resident_bytes > first.resident_bytes)
+        .then(|| (last.resident_bytes - first.resident_bytes) as f64)
 }
 
 fn memory(split: MemorySplit) -> MemoryReport {

@@ -24,6 +24,7 @@ pub(super) fn losses(counters: &Counters) -> Losses {
                 found.traffic.insert(name.into(), value);
                 continue;
             }
+            Class::Walk => continue,
             Class::Loss if value > 0 => found.lossy.push(name.into()),
             Class::Loss | Class::Detail => {}
         }

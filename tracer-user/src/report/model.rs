@@ -88,6 +88,8 @@ pub struct Finding {
     pub growth_bytes_per_s: Rate,
     pub live_bytes: u64,
     pub live_blocks: u64,
+    /// `live_bytes` over the growth in resident memory; `None` where that did not grow.
+    pub share_of_resident_growth: Option<f64>,
     /// Identities of its sites, fastest first.
     pub sites: Vec<String>,
 }
@@ -105,6 +107,8 @@ pub struct Site {
     pub allocated_blocks: u64,
     pub freed_bytes: u64,
     pub freed_blocks: u64,
+    /// `live_bytes` over the growth in resident memory; `None` where that did not grow.
+    pub share_of_resident_growth: Option<f64>,
     /// `None` where there is not enough data.
     pub growth_bytes_per_s: Option<Rate>,
     pub reasons: Vec<String>,
@@ -146,12 +150,20 @@ pub struct Overhead {
     pub share_of_one_core: f64,
 }
 
-/// How the walks of stacks ended: stacks by reason, zeros included.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+/// How the walks of stacks ended, by reason, zeros included.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Walks {
+    /// Distinct stacks.
     pub native: BTreeMap<&'static str, u64>,
     pub python: BTreeMap<&'static str, u64>,
+    /// Walks: one for each allocation and mapping call that was followed.
+    pub native_walks: BTreeMap<&'static str, u64>,
+    pub python_walks: BTreeMap<&'static str, u64>,
+    /// Share of the walks that reached the outermost frame, 0 to 1; `None` without a walk, and
+    /// those that found nothing to walk are left out.
+    pub native_whole_share: Option<f64>,
+    pub python_whole_share: Option<f64>,
 }
 
 /// The target's resident memory at the first and the last tick, bytes.

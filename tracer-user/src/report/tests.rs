@@ -73,6 +73,10 @@ fn tick(second: u64, leak: bool) -> Tick {
         ..Tick::default()
     };
     tick.counters.kernel[Counter::FreedUnknownBlocks as usize] = second * 3;
+    tick.counters.kernel[Counter::NativeWalksBottom as usize] = second * 12;
+    tick.counters.kernel[Counter::NativeWalksNoUnwindInfo as usize] = second;
+    tick.counters.kernel[Counter::PythonWalksBottom as usize] = second * 12;
+    tick.counters.kernel[Counter::PythonWalksAbsent as usize] = second;
     tick
 }
 

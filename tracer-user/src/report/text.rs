@@ -74,6 +74,9 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
         finding.sites.len(),
         if finding.sites.len() == 1 { "stack" } else { "stacks" },
     )?;
+    if let Some(share) = finding.share_of_resident_growth {
+        writeln!(out, "   that is {:.0} % of the growth in resident memory", 100.0 * share)?;
+    }
     let Some(site) =
         finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id))
     else {
@@ -209,8 +212,11 @@ fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
     for (name, value) in &report.losses {
         writeln!(out, "   {name:<26} {:>12}", units::count(*value))?;
     }
-    writeln!(out, "   native walks: {}", by_reason(&report.walks.native))?;
-    writeln!(out, "   python walks: {}", by_reason(&report.walks.python))?;
+    let walks = &report.walks;
+    let native = by_reason(&walks.native_walks, walks.native_whole_share);
+    let python = by_reason(&walks.python_walks, walks.python_whole_share);
+    writeln!(out, "   native stacks: {native}")?;
+    writeln!(out, "   python stacks: {python}")?;
     let floor = report.settings.min_size_bytes;
     if floor > 0 {
         writeln!(out, "   blocks below {} were not followed", units::bytes(floor))?;
@@ -223,16 +229,30 @@ fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
     Ok(())
 }
 
-/// Walks that reached all there was, and the others by reason.
-fn by_reason(ends: &BTreeMap<&'static str, u64>) -> String {
-    let (mut complete, mut reasons) = (0, Vec::new());
-    for (name, count) in ends {
-        if WalkEnd::ALL.iter().any(|end| end.name() == *name && end.is_complete()) {
-            complete += count;
-        } else if *count > 0 {
-            reasons.push(format!("{name} {}", units::count(*count)));
-        }
+/// The share of walks that reached the outermost frame, and the shares of the others by reason.
+fn by_reason(walks: &BTreeMap<&'static str, u64>, whole: Option<f64>) -> String {
+    let Some(whole) = whole else { return "none was walked".into() };
+    let is_cut =
+        |name: &str| WalkEnd::ALL.iter().any(|end| end.name() == name && !end.is_complete());
+    let mut cut: Vec<_> =
+        walks.iter().filter(|(name, count)| **count > 0 && is_cut(name)).collect();
+    cut.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let all: u64 = cut.iter().map(|(_, count)| **count).sum::<u64>()
+        + walks.get(WalkEnd::Bottom.name()).copied().unwrap_or(0);
+    let reasons: Vec<_> = cut
+        .iter()
+        .map(|(name, count)| {
+            format!("{name} {} ({})", units::count(**count), share(**count as f64 / all as f64))
+        })
+        .collect();
+    let reasons = if reasons.is_empty() { "0".into() } else { reasons.join(", ") };
+    format!("{} of {} walks are whole; cut: {reasons}", share(whole), units::count(all))
+}
+
+/// A share in percent, rounded towards the middle: 100 % is all, 0 % is nothing.
+fn share(part: f64) -> String {
+    if part >= 1.0 || part <= 0.0 {
+        return format!("{:.0} %", part * 100.0);
     }
-    let cut_short = if reasons.is_empty() { "0".into() } else { reasons.join(", ") };
-    format!("{} complete; cut short: {cut_short}", units::count(complete))
+    format!("{:.2} %", (part * 100.0).clamp(0.01, 99.99))
 }

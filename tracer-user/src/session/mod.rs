@@ -1,8 +1,10 @@
 //! A session: the only place with the clock, signals and tokio's loop. It drives discovery, plan,
 //! probes and symbols, and hands back a recording.
 
+mod address_space;
 mod console;
 mod epoch;
+mod held;
 mod launch;
 mod measure;
 mod output;

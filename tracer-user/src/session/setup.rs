@@ -4,7 +4,8 @@ use super::Config;
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
-    target::{self, Target},
+    target::{self, PlannedRange, TableKey, Target},
+    unwind,
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
@@ -58,7 +59,7 @@ pub fn is_missing_allocator(error: &anyhow::Error) -> bool {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn load(started: &Started, config: &Config) -> Result<Probes> {
+pub fn load(started: &mut Started, config: &Config) -> Result<Probes> {
     let settings = Settings {
         limits: config.limits,
         min_size_bytes: config.min_size_bytes,
@@ -66,7 +67,25 @@ pub fn load(started: &Started, config: &Config) -> Result<Probes> {
         follow: false,
         verbose: config.kernel_log,
     };
-    Probes::load(settings, &started.plan).context("loading the kernel side")
+    let mut keys: Vec<TableKey> =
+        started.plan.code_ranges.iter().filter_map(|range| range.table).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let (tables, warnings) = unwind::tables_of(&started.target, &keys);
+    started.warnings.extend(warnings);
+    let (probes, warnings) =
+        Probes::load(settings, &started.plan, &tables).context("loading the kernel side")?;
+    started.warnings.extend(warnings);
+    Ok(probes)
+}
+
+/// Tells the kernel side where the target's code is now.
+pub fn set_code_ranges(probes: &mut Probes, target: &Target) -> Vec<Warning> {
+    let (ranges, mut warnings): (Vec<PlannedRange>, _) = target::code_ranges(target);
+    let (tables, more) = unwind::tables_of(target, &probes.missing_tables(&ranges));
+    warnings.extend(more);
+    warnings.extend(probes.set_code_ranges(&ranges, &tables));
+    warnings
 }
 
 /// Everything up to attached probes, for a process that runs.
@@ -74,8 +93,8 @@ pub fn load(started: &Started, config: &Config) -> Result<Probes> {
 /// # Errors
 /// When it cannot be traced.
 pub fn attach(pid: u32, config: &Config) -> Result<(Started, Probes)> {
-    let started = prepare_young(pid, config)?;
-    let mut probes = load(&started, config)?;
+    let mut started = prepare_young(pid, config)?;
+    let mut probes = load(&mut started, config)?;
     probes.attach(&started.plan).map_err(|error| {
         if started.target.is_alive() {
             anyhow::Error::new(error)

@@ -2,8 +2,10 @@
 
 use super::{
     Config, Outcome,
+    address_space::AddressSpace,
     console::{Console, Ending},
     epoch::Epochs,
+    held::Held,
     measure,
     output::Folder,
     setup::{self, Started},
@@ -13,6 +15,7 @@ use crate::{
         DEFAULT_MAX_BYTES, EndReason, Host, MappedFile, Meta, RecordedWarning, Recording,
         Settings as RecordedSettings, TargetMeta, TracerMemory, Window, Writer,
     },
+    plan,
     probe::{Event, Probes, kernel_memory_bytes},
     runtime::python,
     symbol::Resolver,
@@ -48,6 +51,8 @@ pub async fn watch(
 /// A session under way.
 struct Session {
     probes: Probes,
+    /// The command, where we started it. Behind the probes, since they stop it.
+    held: Option<Held>,
     /// One resolver an image generation: the target may replace its program.
     resolvers: Vec<Resolver>,
     /// Which of them knows a stack.
@@ -59,6 +64,7 @@ struct Session {
     epochs: Epochs,
     began: Instant,
     tgid: u32,
+    address_space: AddressSpace,
     child: Option<std::process::Child>,
     overhead_next: Instant,
     overhead_until: Option<Instant>,
@@ -86,6 +92,7 @@ impl Session {
         let now = Instant::now();
         let mut session = Self {
             probes,
+            held: started.child.is_some().then(|| Held::new(tgid)),
             resolvers: vec![Resolver::new(tgid, &started.target, started.plan.python.take())],
             stack_images: HashMap::new(),
             recording,
@@ -95,6 +102,7 @@ impl Session {
             epochs: Epochs::default(),
             began: now,
             tgid,
+            address_space: AddressSpace::new(tgid),
             child: started.child.take(),
             overhead_next: now,
             overhead_until: None,
@@ -145,6 +153,9 @@ impl Session {
 
     fn tick(&mut self) -> Result<()> {
         self.take_events()?;
+        if self.address_space.may_have_changed() {
+            self.look_at_mappings()?;
+        }
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
         tick.memory = measure::target_memory(self.tgid);
@@ -183,6 +194,12 @@ impl Session {
                     self.stack_images.insert(raw.id.0, image);
                     self.recording.raw_stacks.insert(raw.id, raw);
                 }
+                Event::Libraries { .. } => {
+                    self.look_at_mappings()?;
+                    if let Some(held) = &self.held {
+                        held.go_on();
+                    }
+                }
                 Event::Exec { .. } => self.new_image()?,
                 Event::Mapping(_) | Event::Fork { .. } => {}
             }
@@ -193,10 +210,21 @@ impl Session {
         Ok(())
     }
 
+    /// Code that was mapped since is walked and named from now on.
+    fn look_at_mappings(&mut self) -> Result<()> {
+        let Some(resolver) = self.resolvers.last_mut() else { return Ok(()) };
+        let observed = self.address_space.reading(|| resolver.look_again());
+        for warning in &observed.warnings {
+            self.warn(warning)?;
+        }
+        if observed.mappings_changed { self.refresh_code_ranges() } else { Ok(()) }
+    }
+
     fn refresh_code_ranges(&mut self) -> Result<()> {
         let Some(resolver) = self.resolvers.last() else { return Ok(()) };
-        let (ranges, _) = target::stable_exec_mappings(resolver.target());
-        self.probes.set_code_ranges(&ranges);
+        for warning in setup::set_code_ranges(&mut self.probes, resolver.target()) {
+            self.warn(&warning)?;
+        }
         Ok(())
     }
 
@@ -211,6 +239,9 @@ impl Session {
             let (python, _) = python::detect(&target);
             self.resolvers.push(Resolver::new(self.tgid, &target, python));
             self.refresh_code_ranges()?;
+            if let Some(hook) = plan::loader::hook(&target) {
+                self.probes.move_loader_state(hook.state_avma);
+            }
         }
         Ok(())
     }
@@ -231,8 +262,12 @@ impl Session {
 
     fn finish(mut self, reason: EndReason) -> Result<Outcome> {
         self.probes.close_overhead_window();
+        self.probes.let_loads_pass();
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.tick()?;
+        if let Some(held) = &mut self.held {
+            held.end();
+        }
         self.console.finish();
         let duration = self.began.elapsed();
         drop(self.probes);

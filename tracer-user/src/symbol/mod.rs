@@ -23,7 +23,7 @@ const MAX_OBSERVED: usize = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The address space was read again and has new code: the kernel side's code ranges are out
-    /// of date (see `target::stable_exec_mappings` and [`Resolver::target`]).
+    /// of date (see `target::code_ranges` and [`Resolver::target`]).
     pub mappings_changed: bool,
     /// What could not be opened in it.
     pub warnings: Vec<Warning>,
@@ -79,6 +79,11 @@ impl Resolver {
             self.observed.insert(raw.id, frames);
         }
         self.native.learn(&raw.native)
+    }
+
+    /// Reads the address space again, so that code that was mapped since is known.
+    pub fn look_again(&mut self) -> Observed {
+        self.native.look_again()
     }
 
     /// The stack as people read it. Works after the target has ended.

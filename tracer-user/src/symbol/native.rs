@@ -66,8 +66,25 @@ impl Native {
         if unknown.is_empty() || !self.target.is_alive() {
             return Observed::default();
         }
+        let observed = self.look_again();
+        if self.strange.len() < MAX_CACHED {
+            let target = &self.target;
+            self.strange.extend(unknown.into_iter().filter(|page| {
+                target.mapping_at(page << 12).is_none_or(|mapping| !mapping.executable)
+            }));
+        }
+        observed
+    }
+
+    /// Reads the address space again.
+    pub fn look_again(&mut self) -> Observed {
         let before = self.target.mappings.clone();
         let Ok(warnings) = self.target.refresh() else { return Observed::default() };
+        if self.target.mappings.is_empty() {
+            // It is ending: what was there is what stacks will be named by.
+            self.target.mappings = before;
+            return Observed::default();
+        }
         let is_code = |mapping: &&Mapping| mapping.executable;
         let mappings_changed =
             !before.iter().filter(is_code).eq(self.target.mappings.iter().filter(is_code));
@@ -79,12 +96,7 @@ impl Native {
             };
             self.former.extend(before.into_iter().filter(gone));
             self.named.clear();
-        }
-        if self.strange.len() < MAX_CACHED {
-            let target = &self.target;
-            self.strange.extend(unknown.into_iter().filter(|page| {
-                target.mapping_at(page << 12).is_none_or(|mapping| !mapping.executable)
-            }));
+            self.strange.clear();
         }
         Observed { mappings_changed, warnings }
     }

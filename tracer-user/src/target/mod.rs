@@ -10,8 +10,9 @@ pub mod health;
 pub mod kernel;
 pub mod mapping;
 mod status;
+mod vdso;
 
-pub use code_range::stable_exec_mappings;
+pub use code_range::{PlannedRange, TableKey, code_ranges};
 pub use error::TargetError;
 pub use find::{find_by_name, find_by_unit};
 pub use status::Namespace;
@@ -68,6 +69,8 @@ pub struct Target {
     pub mappings: Vec<Mapping>,
     /// The code files in it, by identity.
     pub files: BTreeMap<FileId, Arc<MappedFile>>,
+    /// The code that the kernel maps into it.
+    pub vdso: Option<Arc<Elf>>,
     /// Number of its threads.
     pub thread_count: u32,
     /// Its control group, and the container that name reveals.
@@ -102,7 +105,7 @@ impl Target {
             .mappings
             .iter()
             .find(|mapping| mapping.file == Some(file.id) && mapping.executable)?;
-        Some(mapping.start_avma.wrapping_sub(file.elf.svma_of(mapping.file_offset)?))
+        Some(mapping.start_avma.wrapping_sub(file.elf.code_svma_of(mapping.file_offset)?))
     }
 
     /// Whether the process that was discovered still runs (a PID can be given away again).
@@ -118,6 +121,9 @@ impl Target {
     /// [`TargetError`] when the process is gone or may not be read any more; the old state stays.
     pub fn refresh(&mut self) -> Result<Vec<Warning>, TargetError> {
         self.mappings = read_mappings(self.tgid)?;
+        if self.vdso.is_none() {
+            self.vdso = vdso::read(self.tgid, &self.mappings).map(Arc::new);
+        }
         let mut warnings = Vec::new();
         for mapping in self.mappings.iter().filter(|mapping| mapping.executable) {
             let Some(id) = mapping.file else { continue };
@@ -190,6 +196,7 @@ pub fn discover(pid: u32) -> Result<(Target, Vec<Warning>), TargetError> {
         cmdline: status::command_line(tgid),
         mappings: Vec::new(),
         files: BTreeMap::new(),
+        vdso: None,
         thread_count: status.threads,
         cgroup,
         container,

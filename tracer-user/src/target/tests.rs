@@ -22,6 +22,13 @@ fn waiting_cat() -> Running {
     Running(child)
 }
 
+/// Address of its malloc.
+fn libc_code(target: &Target) -> u64 {
+    let libc = target.files.values().find(|file| file.name().starts_with("libc.so")).unwrap();
+    let malloc = libc.elf.find_symbols(&["malloc"])[0].unwrap();
+    target.bias_of(libc).unwrap() + malloc.svma
+}
+
 #[test]
 fn a_running_program_is_discovered_with_its_libc() {
     let cat = waiting_cat();
@@ -30,8 +37,7 @@ fn a_running_program_is_discovered_with_its_libc() {
     assert_eq!(target.cmdline, ["cat"]);
     assert!(target.is_alive());
     let libc = target.files.values().find(|file| file.name().starts_with("libc.so")).unwrap();
-    let malloc = libc.elf.find_symbols(&["malloc"])[0].unwrap();
-    let avma = target.bias_of(libc).unwrap() + malloc.svma;
+    let avma = libc_code(&target);
     let mapping = target.mapping_at(avma).unwrap();
     assert!(mapping.executable && mapping.file == Some(libc.id));
     assert!(libc.elf.build_id.is_some());
@@ -63,8 +69,15 @@ fn what_cannot_be_traced_is_told_in_a_sentence() {
 fn code_ranges_are_sorted_and_do_not_overlap() {
     let cat = waiting_cat();
     let (target, _) = discover(cat.0.id()).unwrap();
-    let (ranges, warnings) = stable_exec_mappings(&target);
+    let (ranges, warnings) = code_ranges(&target);
     assert!(warnings.is_empty(), "{warnings:?}");
     assert!(ranges.len() >= 3);
+    for key in [
+        TableKey::Vdso,
+        TableKey::File(target.mapping_at(libc_code(&target)).unwrap().file.unwrap()),
+    ] {
+        let range = ranges.iter().find(|range| range.table == Some(key)).unwrap();
+        assert_eq!(range.walk, tracer_common::slot::walk::TABLE, "{key:?}");
+    }
     assert!(ranges.windows(2).all(|pair| pair[0].end_avma <= pair[1].start_avma));
 }

@@ -51,7 +51,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
     }
     build::bpf_object()?;
     build::outlive(true)?;
-    let python = venv::ensure()?;
+    let python = venv::ensure(&venv::GATEWAY)?;
     let out = args.out.clone().unwrap_or_else(|| workspace::root().join("outlive-demo"));
     for name in RESULTS {
         // An earlier demo's results must not pass for this one's.

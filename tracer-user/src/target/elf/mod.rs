@@ -9,7 +9,10 @@ use object::elf;
 use object::pod::{from_bytes, slice_from_bytes};
 use raw::{build_id_in, bytes_at, machine_name, read_sections, text_at};
 use std::fs::File;
+use std::ops::Range;
 
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 4096;
 /// Largest number of program or section headers that is believed.
 const MAX_HEADERS: usize = 65_535;
 
@@ -263,6 +266,28 @@ impl Elf {
             .filter(holds)
             .max_by_key(|segment| segment.executable)
             .and_then(|segment| segment.svma.checked_add(file_offset - segment.file_offset))
+    }
+
+    /// Address, in the file's own numbering, of the first byte of a mapping of code that begins
+    /// at `file_offset`. A mapping begins at a page border, which may lie before its segment.
+    pub fn code_svma_of(&self, file_offset: u64) -> Option<u64> {
+        let holds = |segment: &&Segment| {
+            let first = segment.file_offset & !(PAGE_BYTES - 1);
+            segment.executable
+                && file_offset >= first
+                && file_offset < segment.file_offset.saturating_add(segment.file_bytes)
+        };
+        let segment = self.segments.iter().find(holds)?;
+        Some(segment.svma.wrapping_sub(segment.file_offset).wrapping_add(file_offset))
+    }
+
+    /// From the first to the last address of code, in the file's own numbering; empty when there
+    /// is none.
+    pub fn code_svmas(&self) -> Range<u64> {
+        let code = || self.segments.iter().filter(|segment| segment.executable);
+        let start = code().map(|segment| segment.svma).min().unwrap_or(0);
+        let end = code().map(|segment| segment.svma.saturating_add(segment.file_bytes)).max();
+        start..end.unwrap_or(0).max(start)
     }
 
     /// Up to `length_bytes` bytes at an address in the file's own numbering.

@@ -1,0 +1,51 @@
+//! What is decided before the kernel side is loaded.
+
+use tracer_common::limits::{
+    DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
+    DEFAULT_RING_BYTES, MAX_ROWS,
+};
+
+/// Sizes of the kernel-side maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Blocks that can be live at once.
+    pub max_live: u32,
+    /// Distinct stacks.
+    pub max_stacks: u32,
+    /// Counter slots (stack and birth epoch).
+    pub max_slots: u32,
+    /// Threads.
+    pub max_threads: u32,
+    /// Unwind rows of all files together, at most.
+    pub max_rows: u32,
+    /// Bytes of the ring buffer.
+    pub ring_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_live: DEFAULT_MAX_LIVE_BLOCKS,
+            max_stacks: DEFAULT_MAX_STACKS,
+            max_slots: DEFAULT_MAX_SLOTS,
+            max_threads: DEFAULT_MAX_THREADS,
+            max_rows: MAX_ROWS,
+            ring_bytes: DEFAULT_RING_BYTES,
+        }
+    }
+}
+
+/// What is decided before loading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    /// Sizes of maps.
+    pub limits: Limits,
+    /// Blocks smaller than this many bytes are not followed.
+    pub min_size_bytes: u64,
+    /// Process to trace, in the initial PID namespace.
+    pub target_tgid: u32,
+    /// Whether children of the target are announced.
+    pub follow: bool,
+    /// Debug messages from the kernel side (through `log`).
+    pub verbose: bool,
+}

@@ -1,0 +1,76 @@
+//! When to read the target's address space again, so that code which was mapped since is walked and
+//! named within a tick, at little cost for a target with very many mappings.
+
+use std::time::{Duration, Instant};
+
+/// Reading takes at most one part in this many of the time.
+const TIME_SHARE: u32 = 100;
+
+/// Remembers how large the address space was, and what reading it took.
+#[derive(Debug)]
+pub struct AddressSpace {
+    tgid: u32,
+    pages: Option<u64>,
+    not_before: Instant,
+}
+
+impl AddressSpace {
+    /// Of process `tgid`, whose address space has just been read.
+    pub fn new(tgid: u32) -> Self {
+        Self { tgid, pages: total_pages(tgid), not_before: Instant::now() }
+    }
+
+    /// Whether something may have been mapped or unmapped since the last reading.
+    ///
+    /// # Cost
+    /// Two microseconds: the kernel keeps the size of an address space at hand, and whoever maps a
+    /// library changes it. What leaves it as it is (the change of a page's permissions) is noticed
+    /// when a stack leads there.
+    pub fn may_have_changed(&self) -> bool {
+        Instant::now() >= self.not_before && total_pages(self.tgid) != self.pages
+    }
+
+    /// Reads, by `read`, and takes the time.
+    pub fn reading<T>(&mut self, read: impl FnOnce() -> T) -> T {
+        // Before: what changes meanwhile is a reason to read once more.
+        self.pages = total_pages(self.tgid);
+        let began = Instant::now();
+        let answer = read();
+        let took = began.elapsed().min(Duration::from_secs(1));
+        self.not_before = Instant::now() + took * TIME_SHARE;
+        answer
+    }
+}
+
+/// Pages of the address space, mapped or not (statm, proc_pid_statm(5)).
+fn total_pages(tgid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{tgid}/statm")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mapped_is_noticed_once() {
+        // A child of one thread: nothing maps in it but what it is told to.
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut space = AddressSpace { tgid: child.id(), pages: None, not_before: Instant::now() };
+        assert!(space.may_have_changed());
+        let read = space.reading(|| total_pages(child.id()));
+        assert!(read.is_some());
+        space.not_before = Instant::now();
+        space.pages = Some(1);
+        assert!(space.may_have_changed());
+        space.reading(|| std::thread::sleep(Duration::from_millis(20)));
+        space.pages = Some(1);
+        assert!(!space.may_have_changed(), "it was dear, so it has to wait");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
