@@ -7,6 +7,7 @@ pub mod exits;
 pub mod function;
 pub mod jump;
 pub mod loader;
+mod python_objects;
 mod render;
 
 pub use loader::LoaderHook;

@@ -8,6 +8,7 @@ use super::{
     held::Held,
     measure,
     output::Folder,
+    python_objects::Observer,
     setup::{self, Started},
 };
 use crate::{
@@ -69,6 +70,7 @@ struct Session {
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
+    python_objects: Option<Observer>,
 }
 
 impl Session {
@@ -90,6 +92,7 @@ impl Session {
         let tgid = started.target.tgid;
         let recording = Recording::new(describe(config, &started));
         let now = Instant::now();
+        let python_objects = Observer::new(&started.target, &started.plan, started.python_refusal);
         let mut session = Self {
             probes,
             held: started.child.is_some().then(|| Held::new(tgid)),
@@ -107,6 +110,7 @@ impl Session {
             overhead_next: now,
             overhead_until: None,
             kernel_peak_bytes: 0,
+            python_objects,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.warn(&warning)?;
@@ -171,6 +175,9 @@ impl Session {
             self.probes.open_overhead_window();
             self.overhead_until = Some(Instant::now() + OVERHEAD_WINDOW);
             self.overhead_next = Instant::now() + OVERHEAD_PERIOD;
+        }
+        if let Some(observer) = &mut self.python_objects {
+            observer.look(false);
         }
         self.console.progress(now, &self.recording.aggregate);
         Ok(())
@@ -265,6 +272,9 @@ impl Session {
         self.probes.let_loads_pass();
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.tick()?;
+        if let Some(observer) = &mut self.python_objects {
+            observer.look(true);
+        }
         if let Some(held) = &mut self.held {
             held.end();
         }
@@ -289,6 +299,7 @@ impl Session {
         self.recording.mappings = self.resolvers.iter().flat_map(mapped_files).collect();
         let meta = &mut self.recording.meta;
         meta.end = reason;
+        meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
         meta.window.duration_ns = duration.as_nanos() as u64;
         meta.tracer = Some(TracerMemory {
             resident_bytes: measure::own_peak_bytes(),
@@ -359,6 +370,7 @@ fn describe(config: &Config, started: &Started) -> Meta {
         },
         end: EndReason::Unknown,
         tracer: None,
+        python_objects: None,
     }
 }
 
