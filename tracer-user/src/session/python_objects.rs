@@ -55,13 +55,19 @@ pub struct Observer {
 
 impl Observer {
     /// `None` where the target runs no Python.
-    pub fn new(target: &Target, plan: &ProbePlan, refusal: Option<&'static str>) -> Option<Self> {
+    pub fn new(
+        config: &Config,
+        target: &Target,
+        plan: &ProbePlan,
+        refusal: Option<&'static str>,
+    ) -> Option<Self> {
         Some(Self {
             target: target.clone(),
             runtime: plan.python.clone()?,
             is_probed: plan.points.iter().any(|point| point.function == Function::PyMalloc),
             refusal,
-            takes_all_from_libc: false,
+            // What a command was told holds until its interpreter shows otherwise.
+            takes_all_from_libc: config.python_objects && matches!(config.whom, Whom::Command(_)),
             arena_bytes: None,
             next: Instant::now(),
         })

@@ -92,7 +92,8 @@ impl Session {
         let tgid = started.target.tgid;
         let recording = Recording::new(describe(config, &started));
         let now = Instant::now();
-        let python_objects = Observer::new(&started.target, &started.plan, started.python_refusal);
+        let python_objects =
+            Observer::new(config, &started.target, &started.plan, started.python_refusal);
         let mut session = Self {
             probes,
             held: started.child.is_some().then(|| Held::new(tgid)),
