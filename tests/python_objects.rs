@@ -5,8 +5,10 @@
 mod support;
 
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use support::{Amount, Finished, Outlive, Report, Target, may_trace, python_frames, tests_dir};
 
 fn program() -> PathBuf {
@@ -41,13 +43,18 @@ fn assert_held(report: &Report, truth: &Value, domain: &str) {
     }
 }
 
+/// A target reads its line with read(0, ...), system call 0.
+fn wait_until_it_reads(pid: u32) {
+    support::eventually("the target waits for its line", || {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/syscall"));
+        text.unwrap_or_default().starts_with("0 0x0 ")
+    });
+}
+
 /// Attaches to the program while it waits, and lets it work.
 fn attached(interpreter: &Path, arguments: &[&str]) -> (Finished, Value) {
     let mut target = Target::spawn(interpreter, &[program()]);
-    support::eventually("the target waits for its line", || {
-        let text = std::fs::read_to_string(format!("/proc/{}/syscall", target.pid()));
-        text.unwrap_or_default().starts_with("0 0x0 ")
-    });
+    wait_until_it_reads(target.pid());
     let outlive = Outlive::attach(target.pid()).args(arguments).start();
     target.go();
     let truth = target.json();
@@ -87,12 +94,35 @@ fn a_command_takes_its_objects_from_libc_and_each_is_seen() {
     let mut command = Command::new(Outlive::binary());
     command.args(["run", "--interval", "200ms", "--python-objects", "--out"]);
     command.arg(&out).args(["--", "/usr/bin/python3"]).arg(program());
-    command.stdin(std::process::Stdio::piped());
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
     command.stdout(std::fs::File::create(&truth).expect("scratch file"));
     support::die_with_parent(&mut command);
     let mut child = command.spawn().expect("start outlive");
-    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), b"go\n").expect("a line");
-    assert!(matches!(child.wait().expect("wait for outlive").code(), Some(0 | 3)));
+    let mut lines =
+        BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let pid = lines.find_map(|line| line.rsplit_once("attached to PID ")?.1.parse().ok());
+    let pid: u32 = pid.expect("outlive attaches");
+    wait_until_it_reads(pid);
+    // Starting Python makes thousands of stacks; outlive takes them all before the work begins.
+    let cpu_time = || {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap_or_default();
+        stat.split_whitespace().skip(13).take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut before = Vec::new();
+    support::eventually("outlive has caught up", || {
+        std::thread::sleep(Duration::from_millis(50));
+        std::mem::replace(&mut before, cpu_time()) == before
+    });
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"go\n").expect("a line");
+    support::eventually("the target has told its truth", || {
+        std::fs::metadata(&truth).is_ok_and(|metadata| metadata.len() > 0)
+    });
+    drop(stdin);
+    let said_last: Vec<String> = lines.collect();
+    let code = child.wait().expect("wait for outlive").code();
+    assert!(matches!(code, Some(0 | 3)), "{code:?}: {said_last:?}");
     let said = std::fs::read_to_string(&truth).expect("the truth");
     let line = said.lines().find(|line| line.starts_with('{')).expect("a line of JSON");
     let truth: Value = serde_json::from_str(line).expect("JSON");
