@@ -201,7 +201,7 @@ fn rust_programs_are_exact() {
     for (name, probed) in [
         ("system", &[("malloc", "libc.so")][..]),
         ("jemalloc", &[("_rjem_malloc", "jemalloc"), ("malloc", "libc.so")]),
-        ("mimalloc", &[("mi_malloc", "mimalloc"), ("malloc", "libc.so")]),
+        ("mimalloc", &[("mi_malloc_aligned", "mimalloc"), ("malloc", "libc.so")]),
         ("two", &[("_rjem_mallocx", "two"), ("malloc", "libc.so")]),
     ] {
         let Some(program) = rust_target(name) else { return };
