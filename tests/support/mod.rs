@@ -14,6 +14,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tracer_common::counter::{Class, Counter};
+pub use truth::Amount;
 
 /// How long anything may take before a test gives up on it, on a machine of ordinary speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -306,13 +307,6 @@ impl Finished {
 
 /// A parsed report.json.
 pub struct Report(pub Value);
-
-/// Bytes and blocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    pub bytes: u64,
-    pub blocks: u64,
-}
 
 impl Report {
     pub fn sites(&self) -> &[Value] {

@@ -1,8 +1,15 @@
 //! What targets say about themselves, compared with what outlive reports.
 #![allow(dead_code, missing_docs)]
 
-use super::{Amount, Report, leaf};
+use super::{Report, leaf};
 use serde_json::Value;
+
+/// Bytes and blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    pub bytes: u64,
+    pub blocks: u64,
+}
 
 /// Where in a site's stack the function of a truth stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
