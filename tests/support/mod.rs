@@ -2,6 +2,7 @@
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
 #![allow(dead_code, missing_docs)]
 
+pub mod truth;
 pub mod venv;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tracer_common::counter::{Class, Counter};
+pub use truth::Amount;
 
 /// How long anything may take before a test gives up on it, on a machine of ordinary speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,11 +50,16 @@ pub fn c_target(name: &str) -> PathBuf {
 
 /// Compiles one C file into cargo's scratch folder for tests.
 pub fn compile(source: &Path, name: &str, extra: &[&str]) -> PathBuf {
+    compile_with("gcc", source, name, extra)
+}
+
+/// As [`compile`], by a compiler that understands gcc's options.
+pub fn compile_with(compiler: &str, source: &Path, name: &str, extra: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
     std::fs::create_dir_all(&folder).expect("make the folder of compiled targets");
     let binary = folder.join(name);
     let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    let header = source.with_file_name("truth.h");
+    let header = tests_dir().join("targets/c/truth.h");
     if modified(&binary).is_some_and(|built| {
         [source, &header].iter().all(|input| modified(input).is_none_or(|input| input <= built))
     }) {
@@ -61,15 +68,15 @@ pub fn compile(source: &Path, name: &str, extra: &[&str]) -> PathBuf {
     // Beside, then renamed: tests run side by side.
     let beside = tempfile::Builder::new().tempfile_in(&folder).expect("scratch file");
     let beside = beside.into_temp_path();
-    let output = Command::new("gcc")
+    let output = Command::new(compiler)
         .args(["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-o"])
         .arg(&beside)
         .arg(source)
         .args(extra)
         .output()
-        .expect("run gcc (install gcc and libc6-dev)");
+        .unwrap_or_else(|e| panic!("run {compiler} (`cargo xtask test` installs it): {e}"));
     let messages = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "gcc {}: {messages}", source.display());
+    assert!(output.status.success(), "{compiler} {}: {messages}", source.display());
     beside.persist(&binary).expect("rename the compiled target");
     binary
 }
@@ -305,13 +312,6 @@ impl Finished {
 
 /// A parsed report.json.
 pub struct Report(pub Value);
-
-/// Bytes and blocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    pub bytes: u64,
-    pub blocks: u64,
-}
 
 impl Report {
     pub fn sites(&self) -> &[Value] {
