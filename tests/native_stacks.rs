@@ -10,7 +10,8 @@ use std::ffi::CString;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 use support::{Finished, Outlive, Target, may_trace, tests_dir};
 
 /// How far apart two calls of one function may be, in bytes.
@@ -239,4 +240,51 @@ fn return_probes_of_others_are_seen_through() {
     drop(probes);
     assert_equal("c-probed", &truth, 2, &finished);
     assert!(target.finish().success(), "the target was harmed");
+}
+
+/// A CPython that has its own test suite: Debian's, stripped and built with all optimisations, or
+/// pyenv's.
+fn python_with_tests() -> PathBuf {
+    let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let pyenv = pyenv.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".pyenv")));
+    let versions = pyenv.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
+    let others = versions.into_iter().flatten().flatten().map(|v| v.path().join("bin/python3.11"));
+    let has_tests = |python: &PathBuf| {
+        let mut command = Command::new(python);
+        command.args(["-c", "import test.test_json"]);
+        command.output().is_ok_and(|output| output.status.success())
+    };
+    std::iter::once(PathBuf::from("/usr/bin/python3.11"))
+        .chain(others)
+        .find(has_tests)
+        .expect("a Python 3.11 with its tests: install libpython3.11-testsuite")
+}
+
+#[test]
+fn a_million_allocations_of_cpythons_own_tests_are_unwound_to_the_bottom() {
+    if !may_trace() {
+        return;
+    }
+    let script = "import sys, runpy\nprint('{}', flush=True)\nsys.stdin.readline()\n\
+                  sys.argv = ['test', '-q', 'test_re']\n\
+                  runpy.run_module('test', run_name='__main__')\n";
+    let mut command = Command::new(python_with_tests());
+    // Every object goes through malloc.
+    command.args(["-c", script]).env("PYTHONMALLOC", "malloc").stderr(Stdio::null());
+    let mut target = Target::from_command(command);
+    target.json();
+    // Walks are what is counted here: few stacks are kept, so that few have to be named.
+    let outlive = Outlive::attach(target.pid()).args(&["--max-stacks", "1000"]).start();
+    target.go();
+    let finished = outlive.wait_for(Duration::from_secs(300));
+    finished.assert_done();
+    let report = finished.report();
+    let walks = &report.0["walks"];
+    let by_end = walks["native_walks"].as_object().expect("walks by end");
+    let all: u64 = by_end.values().map(|count| count.as_u64().expect("a count")).sum();
+    assert!(all > 1_000_000, "only {all} walks");
+    assert!(all >= report.total("allocated_blocks"), "a walk of no reason: {walks}");
+    assert_eq!(by_end.get("unknown"), None, "{walks}");
+    let share = walks["native_whole_share"].as_f64().expect("a share");
+    assert!(share >= 0.995, "{walks:#}");
 }

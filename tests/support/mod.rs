@@ -221,8 +221,13 @@ impl Outlive {
     }
 
     /// Waits for its own end.
-    pub fn wait(mut self) -> Finished {
-        let status = wait(&mut self.child, "outlive");
+    pub fn wait(self) -> Finished {
+        self.wait_for(PATIENCE)
+    }
+
+    /// Waits so long for its own end.
+    pub fn wait_for(mut self, patience: Duration) -> Finished {
+        let status = wait_for(&mut self.child, "outlive", patience);
         while let Ok(line) = self.stderr.recv() {
             self.said += &(line + "\n");
         }
@@ -405,7 +410,11 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn wait(child: &mut Child, what: &str) -> ExitStatus {
-    let deadline = Instant::now() + at_this_speed(PATIENCE);
+    wait_for(child, what, PATIENCE)
+}
+
+fn wait_for(child: &mut Child, what: &str, patience: Duration) -> ExitStatus {
+    let deadline = Instant::now() + at_this_speed(patience);
     loop {
         if let Some(status) = child.try_wait().expect("wait for child") {
             return status;
@@ -413,7 +422,7 @@ fn wait(child: &mut Child, what: &str) -> ExitStatus {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{what} did not end in time");
+            panic!("{what} did not end in {patience:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

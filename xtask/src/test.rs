@@ -9,7 +9,16 @@ use crate::kernels::{self, KernelsArgs};
 use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
 
 /// Packages that tests use beyond the BPF toolchain.
-const TEST_PACKAGES: [&str; 5] = ["gcc", "libc6-dev", "bpftool", "python3", "python3-venv"];
+const TEST_PACKAGES: [&str; 8] = [
+    "gcc",
+    "g++",
+    "binutils",
+    "libc6-dev",
+    "bpftool",
+    "python3",
+    "python3-venv",
+    "libpython3.11-testsuite",
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]

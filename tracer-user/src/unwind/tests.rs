@@ -74,7 +74,10 @@ impl<'a> Oracle<'a> {
             // Evaluated by gimli on made-up registers and memory.
             CfaRule::Expression(expression) => {
                 let expression = expression.get(&self.section).unwrap();
-                rule.cfa != cfa::UNSUPPORTED && evaluate(expression) == computed(rule)
+                match evaluate(expression) {
+                    Some(address) => rule.cfa != cfa::UNSUPPORTED && address == computed(rule),
+                    None => rule.cfa == cfa::UNSUPPORTED,
+                }
             }
         };
         let rbp_agrees = match (rule.cfa, row.register(X86_64::RBP)) {
@@ -84,7 +87,7 @@ impl<'a> Oracle<'a> {
                 rule.rbp == rbp::AT_CFA && offset == i64::from(rule.rbp_offset)
             }
             (_, Some(RegisterRule::Expression(expression))) => {
-                let address = evaluate(expression.get(&self.section).unwrap());
+                let address = evaluate(expression.get(&self.section).unwrap()).unwrap();
                 rule.rbp == rbp::AT_RBP
                     && address == RBP.wrapping_add_signed(rule.rbp_offset.into())
             }
@@ -103,7 +106,9 @@ fn memory(address: u64) -> u64 {
     address.rotate_left(17) ^ 0x5555
 }
 
-fn evaluate(expression: gimli::Expression<rule::Bytes<'_>>) -> u64 {
+/// The address that an expression yields; `None` when it asks for registers that are not kept
+/// (assembly in OpenSSL's leaves).
+fn evaluate(expression: gimli::Expression<rule::Bytes<'_>>) -> Option<u64> {
     let encoding = gimli::Encoding { address_size: 8, format: gimli::Format::Dwarf32, version: 4 };
     let mut evaluation = expression.evaluation(encoding);
     let mut state = evaluation.evaluate().unwrap();
@@ -115,7 +120,7 @@ fn evaluate(expression: gimli::Expression<rule::Bytes<'_>>) -> u64 {
                     X86_64::RSP => RSP,
                     X86_64::RBP => RBP,
                     X86_64::RA => RIP,
-                    other => panic!("{other:?}"),
+                    _ => return None,
                 };
                 evaluation.resume_with_register(gimli::Value::Generic(value)).unwrap()
             }
@@ -126,7 +131,7 @@ fn evaluate(expression: gimli::Expression<rule::Bytes<'_>>) -> u64 {
         };
     }
     match evaluation.result()[0].location {
-        gimli::Location::Address { address } => address,
+        gimli::Location::Address { address } => Some(address),
         ref other => panic!("{other:?}"),
     }
 }
