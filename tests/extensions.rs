@@ -119,7 +119,7 @@ fn cryptography_keys_are_charged_to_the_line() {
 
 #[test]
 fn a_context_per_session_is_charged_to_the_line_with_its_share_of_resident_memory() {
-    let Some(watched) = check("ssl", "libssl") else { return };
+    let Some(watched) = check("ssl", "libcrypto") else { return };
     let memory = &watched.report.0["memory"];
     let resident = |when: &str| memory[when]["resident_bytes"].as_f64().expect("bytes");
     let growth = resident("last") - resident("first");

@@ -14,8 +14,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 use tracer_common::counter::{Class, Counter};
 
-/// How long anything may take before a test gives up on it.
+/// How long anything may take before a test gives up on it, on a machine of ordinary speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `duration` on this machine: times `OUTLIVE_SLOWNESS`, which emulated machines set.
+fn at_this_speed(duration: Duration) -> Duration {
+    let factor = std::env::var("OUTLIVE_SLOWNESS").map_or(1, |n| n.parse().expect("a number"));
+    duration * factor
+}
 
 /// The folder `tests/`.
 pub fn tests_dir() -> PathBuf {
@@ -102,7 +108,7 @@ impl Target {
 
     /// The next line of JSON on stdout; lines that are none are passed over.
     pub fn json(&self) -> Value {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + at_this_speed(PATIENCE);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stdout.recv_timeout(left) {
@@ -111,7 +117,7 @@ impl Target {
                         return value;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => panic!("the target said nothing in {PATIENCE:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("the target said nothing in time"),
                 Err(RecvTimeoutError::Disconnected) => panic!("the target ended without a word"),
             }
         }
@@ -183,7 +189,7 @@ impl Outlive {
     /// Waits for the line that says the probes are in place.
     fn wait_until_attached(&mut self, pid: u32) {
         let expected = format!("outlive: attached to PID {pid}");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + at_this_speed(PATIENCE);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stderr.recv_timeout(left) {
@@ -396,7 +402,7 @@ pub fn send_signal(pid: u32, number: i32) {
 
 /// Asks until the answer is yes; panics with `what` when it never is.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + at_this_speed(Duration::from_secs(10));
     while !holds() {
         assert!(Instant::now() < deadline, "still not so: {what}");
         std::thread::sleep(Duration::from_millis(20));
@@ -408,7 +414,7 @@ fn wait(child: &mut Child, what: &str) -> ExitStatus {
 }
 
 fn wait_for(child: &mut Child, what: &str, patience: Duration) -> ExitStatus {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + at_this_speed(patience);
     loop {
         if let Some(status) = child.try_wait().expect("wait for child") {
             return status;
@@ -416,7 +422,7 @@ fn wait_for(child: &mut Child, what: &str, patience: Duration) -> ExitStatus {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{what} did not end in {patience:?}");
+            panic!("{what} did not end in time");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -95,7 +95,7 @@ CASES = {
     "lxml": (lxml_trees, 60),
     "orjson": (orjson_documents, 60),
     "cryptography": (cryptography_keys, 300),
-    "ssl": (ssl_contexts, 12),
+    "ssl": (ssl_contexts, 8),
 }
 
 

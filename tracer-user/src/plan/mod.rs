@@ -116,7 +116,7 @@ pub enum PlanError {
     },
     /// Return probes would kill the target.
     #[error(
-        "Process {pid} runs under a seccomp filter and this kernel ({release}) makes return probes a system call that such filters kill: probing would crash the process. Use Linux 6.14 or later (or 6.10 or earlier), or run the service without its filter (systemd: SystemCallFilter=) for the time of the measurement."
+        "Process {pid} runs under a seccomp filter and this kernel ({release}) makes probes a system call that such filters kill: probing would crash the process. Use another kernel (Linux 6.14 or later), or run the service without its filter (systemd: SystemCallFilter=) for the time of the measurement."
     )]
     SeccompKills {
         /// The process.
@@ -131,7 +131,7 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`]: there is nothing to probe, or probing would do harm.
 pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>), PlanError> {
-    refuse_hazards(target, Release::running())?;
+    refuse_hazards(target)?;
     let mut warnings = Vec::new();
     let mut points = Vec::new();
     for file in target.files.values() {
@@ -154,15 +154,12 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     Ok((ProbePlan { points, code_ranges, python }, warnings))
 }
 
-fn refuse_hazards(target: &Target, running: Option<(Release, String)>) -> Result<(), PlanError> {
-    match running {
-        Some((release, text))
-            if target.seccomp_mode != 0 && release.seccomp_kills_return_probes() =>
-        {
-            Err(PlanError::SeccompKills { pid: target.tgid, release: text })
-        }
-        _ => Ok(()),
+fn refuse_hazards(target: &Target) -> Result<(), PlanError> {
+    if target.seccomp_stops_probes {
+        let release = Release::running().map(|(_, text)| text).unwrap_or_default();
+        return Err(PlanError::SeccompKills { pid: target.tgid, release });
     }
+    Ok(())
 }
 
 /// The probes of one file; none when it defines no allocator.

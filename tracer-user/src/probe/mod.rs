@@ -17,6 +17,7 @@ mod probes;
 mod process_table;
 mod settings;
 mod slot_totals;
+mod trial;
 mod unwind_tables;
 
 pub use calibrate::TrapCost;
@@ -27,3 +28,4 @@ pub use kernel_memory::of_open_maps as kernel_memory_bytes;
 pub use object::ObjectError;
 pub use probes::{ProbeError, Probes};
 pub use settings::{Limits, Settings};
+pub use trial::{Accepted, load_every_program};

@@ -193,8 +193,8 @@ fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) 
             Some(Finding {
                 application_frame,
                 growth_bytes_per_s: rate(judge(&series, limits).rate?),
-                live_bytes: sites.iter().map(|site| site.live_bytes).sum(),
-                live_blocks: sites.iter().map(|site| site.live_blocks).sum(),
+                live_bytes: total(&sites, |site| site.live_bytes),
+                live_blocks: total(&sites, |site| site.live_blocks),
                 share_of_resident_growth: shares.map(|shares| shares.iter().sum()),
                 sites: sites.iter().map(|site| site.id.clone()).collect(),
             })
@@ -203,6 +203,11 @@ fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) 
     findings
         .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
     findings
+}
+
+/// A sum that no capture can make overflow.
+fn total(sites: &[&Site], amount: impl Fn(&Site) -> u64) -> u64 {
+    sites.iter().fold(0, |sum, site| sum.saturating_add(amount(site)))
 }
 
 fn summary(report: &Report, too_short: bool) -> Summary {
@@ -285,7 +290,9 @@ fn walks_by_end(counters: &Counters, bottom: Counter) -> BTreeMap<&'static str, 
 
 fn whole_share(walks: &BTreeMap<&'static str, u64>) -> Option<f64> {
     let count = |end: WalkEnd| walks.get(end.name()).copied().unwrap_or(0);
-    let all = walks.values().sum::<u64>() - count(WalkEnd::Absent);
+    let walked = walks.iter().filter(|(name, _)| **name != WalkEnd::Absent.name());
+    // A capture may hold any numbers.
+    let all = walked.fold(0_u64, |all, (_, count)| all.saturating_add(*count));
     (all > 0).then(|| count(WalkEnd::Bottom) as f64 / all as f64)
 }
 

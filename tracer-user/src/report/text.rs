@@ -237,8 +237,8 @@ fn by_reason(walks: &BTreeMap<&'static str, u64>, whole: Option<f64>) -> String 
     let mut cut: Vec<_> =
         walks.iter().filter(|(name, count)| **count > 0 && is_cut(name)).collect();
     cut.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let all: u64 = cut.iter().map(|(_, count)| **count).sum::<u64>()
-        + walks.get(WalkEnd::Bottom.name()).copied().unwrap_or(0);
+    let bottom = walks.get(WalkEnd::Bottom.name()).copied().unwrap_or(0);
+    let all = cut.iter().fold(bottom, |all, (_, count)| all.saturating_add(**count));
     let reasons: Vec<_> = cut
         .iter()
         .map(|(name, count)| {

@@ -325,6 +325,20 @@ mod tests {
     }
 
     #[test]
+    fn a_mapping_begins_at_the_page_border_before_its_segment() {
+        let mut image = own_image();
+        image.segments = vec![
+            Segment { svma: 0, file_offset: 0, file_bytes: 0x1234, executable: false },
+            Segment { svma: 0x3234, file_offset: 0x1234, file_bytes: 0x800, executable: true },
+        ];
+        assert_eq!(image.code_svma_of(0x1000), Some(0x3000));
+        assert_eq!(image.code_svma_of(0x1a33), Some(0x3a33));
+        assert_eq!(image.code_svma_of(0x1a34), None);
+        assert_eq!(image.code_svma_of(0xfff), None);
+        assert_eq!(image.code_svmas(), 0x3234..0x3a34);
+    }
+
+    #[test]
     fn a_cut_file_is_an_error_or_poorer_but_no_panic() {
         let whole = std::fs::read("/proc/self/exe").unwrap();
         for length in (0..256).chain((256..whole.len().min(1 << 20)).step_by(65_537)) {
