@@ -190,7 +190,8 @@ impl Run {
         if !self.unharmed {
             faults.push("the target came to harm".to_owned());
         }
-        let counters = Counter::ALL.iter().filter(|counter| counter.class() != Class::Traffic);
+        let is_loss = |counter: &&Counter| matches!(counter.class(), Class::Loss | Class::Detail);
+        let counters = Counter::ALL.iter().filter(is_loss);
         for counter in counters {
             let count = self.report.loss(counter.name());
             if count > 0 {

@@ -422,7 +422,7 @@ fn wait_for(child: &mut Child, what: &str, patience: Duration) -> ExitStatus {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{what} did not end in time");
+            panic!("{what} did not end in {patience:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
