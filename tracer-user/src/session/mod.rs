@@ -5,6 +5,7 @@ mod address_space;
 mod console;
 mod epoch;
 mod held;
+mod late_python;
 mod launch;
 mod measure;
 mod output;

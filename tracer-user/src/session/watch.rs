@@ -6,6 +6,7 @@ use super::{
     console::{Console, Ending},
     epoch::Epochs,
     held::Held,
+    late_python::LatePython,
     measure,
     output::Folder,
     setup::{self, Started},
@@ -69,6 +70,7 @@ struct Session {
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
+    late_python: LatePython,
 }
 
 impl Session {
@@ -90,10 +92,12 @@ impl Session {
         let tgid = started.target.tgid;
         let recording = Recording::new(describe(config, &started));
         let now = Instant::now();
+        let python = started.plan.python.take();
+        let late_python = LatePython::new(python.as_ref(), started.child.is_some());
         let mut session = Self {
             probes,
             held: started.child.is_some().then(|| Held::new(tgid)),
-            resolvers: vec![Resolver::new(tgid, &started.target, started.plan.python.take())],
+            resolvers: vec![Resolver::new(tgid, &started.target, python)],
             stack_images: HashMap::new(),
             recording,
             writer,
@@ -107,6 +111,7 @@ impl Session {
             overhead_next: now,
             overhead_until: None,
             kernel_peak_bytes: 0,
+            late_python,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.warn(&warning)?;
@@ -153,6 +158,9 @@ impl Session {
 
     fn tick(&mut self) -> Result<()> {
         self.take_events()?;
+        if self.late_python.is_due() {
+            self.look_for_python()?;
+        }
         if self.address_space.may_have_changed() {
             self.look_at_mappings()?;
         }
@@ -179,7 +187,14 @@ impl Session {
     /// New stacks are looked at at once: the code objects that they name may not live long.
     fn take_events(&mut self) -> Result<()> {
         let mut mappings_changed = false;
-        for event in self.probes.drain() {
+        let events = self.probes.drain();
+        if let Some(resolver) = self.resolvers.last_mut() {
+            resolver.read_ahead(events.iter().filter_map(|event| match event {
+                Event::NewStack(raw, _) => Some(raw),
+                _ => None,
+            }));
+        }
+        for event in events {
             match event {
                 Event::NewStack(raw, _) => {
                     let image = self.resolvers.len() - 1;
@@ -225,7 +240,13 @@ impl Session {
         for warning in setup::set_code_ranges(&mut self.probes, resolver.target()) {
             self.warn(&warning)?;
         }
-        Ok(())
+        self.look_for_python()
+    }
+
+    fn look_for_python(&mut self) -> Result<()> {
+        let Some(resolver) = self.resolvers.last_mut() else { return Ok(()) };
+        let warnings = self.late_python.look(self.tgid, &mut self.probes, resolver);
+        warnings.iter().try_for_each(|warning| self.warn(warning))
     }
 
     /// The target has replaced its program: other files, other code.
@@ -265,6 +286,8 @@ impl Session {
         self.probes.let_loads_pass();
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.tick()?;
+        let doubts: Vec<_> = self.resolvers.iter().filter_map(Resolver::doubts).collect();
+        doubts.iter().try_for_each(|warning| self.warn(warning))?;
         if let Some(held) = &mut self.held {
             held.end();
         }

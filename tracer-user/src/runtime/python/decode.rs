@@ -132,6 +132,32 @@ pub fn jumps_out(code: &[u8], svma: u64) -> Vec<u64> {
         .collect()
 }
 
+/// Numbers in `code` that may be addresses of data: immediates, what `lea` computes, and the
+/// bases of indexed operands.
+pub fn constants(code: &[u8], svma: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for instruction in &mut Decoder::with_ip(64, code, svma, DecoderOptions::NONE) {
+        for operand in 0..instruction.op_count() {
+            match instruction.op_kind(operand) {
+                OpKind::Immediate32 | OpKind::Immediate64 | OpKind::Immediate32to64 => {
+                    found.push(instruction.immediate(operand));
+                }
+                OpKind::Memory if instruction.is_ip_rel_memory_operand() => {
+                    found.push(instruction.ip_rel_memory_address());
+                }
+                OpKind::Memory if instruction.memory_index() != Register::None => {
+                    found.push(instruction.memory_displacement64());
+                }
+                _ => {}
+            }
+        }
+    }
+    found.retain(|number| *number >= 0x1000);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +204,11 @@ mod tests {
         assert_eq!(key_svma(&[], 0, RUNTIME), None);
         assert_eq!(key_svma(&[0xeb, 0xfe], 0, RUNTIME), None);
         assert_eq!(jumps_out(&[0x74, 0x10, 0xeb, 0xfc], 0x1000), vec![0x1012]);
+        // jmp [rax*8+0xa0d3c0]; mov qword [rbp-0x1a0],0xc12140; lea rax,[rip+0x2000]
+        let code = [
+            0xff, 0x24, 0xc5, 0xc0, 0xd3, 0xa0, 0, 0x48, 0xc7, 0x85, 0x60, 0xfe, 0xff, 0xff, 0x40,
+            0x21, 0xc1, 0, 0x48, 0x8d, 0x05, 0, 0x20, 0, 0,
+        ];
+        assert_eq!(constants(&code, 0x1000), vec![0x3019, 0xa0_d3c0, 0xc1_2140]);
     }
 }

@@ -274,12 +274,7 @@ fn python(target: &Target) -> Option<Check> {
         Some(warning) => {
             Check::new("target-python", Health::Warn, warning.message, &warning.advice)
         }
-        None => Check::new(
-            "target-python",
-            Health::Ok,
-            format!("CPython {} in {}", runtime.version, runtime.module.display()),
-            "",
-        ),
+        None => Check::new("target-python", Health::Ok, runtime.describe(), ""),
     })
 }
 
