@@ -190,14 +190,9 @@ impl Run {
         if !self.unharmed {
             faults.push("the target came to harm".to_owned());
         }
-<<<<<<< HEAD
-        let is_loss = |counter: &&Counter| matches!(counter.class(), Class::Loss | Class::Detail);
-        let counters = Counter::ALL.iter().filter(is_loss);
-=======
         let counters = Counter::ALL
             .iter()
             .filter(|counter| !matches!(counter.class(), Class::Traffic | Class::Walk));
->>>>>>> main
         for counter in counters {
             let count = self.report.loss(counter.name());
             if count > 0 {
