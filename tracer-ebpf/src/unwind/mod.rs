@@ -2,7 +2,7 @@
 //! knows where the interpreter's loop is.
 //!
 //! What takes long to verify stands in functions of their own with global linkage
-//! (`walk_stack`, `find_rule`, `fill_window`, `pending_return`): the verifier looks at such a
+//! (`walk_stack`, `to_caller`, `find_rule`, `fill_window`, `pending_return`, `read_frame`): the verifier looks at such a
 //! function once and not at each of its calls.
 
 pub mod native;
