@@ -11,7 +11,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Finished, Outlive, Target, may_trace, tests_dir};
 
 /// How far apart two calls of one function may be, in bytes.
@@ -276,7 +276,12 @@ fn a_million_allocations_of_cpythons_own_tests_are_unwound_to_the_bottom() {
     // Walks are what is counted here: few stacks are kept, so that few have to be named.
     let outlive = Outlive::attach(target.pid()).args(&["--max-stacks", "1000"]).start();
     target.go();
-    let finished = outlive.wait_for(Duration::from_secs(300));
+    let deadline = Instant::now() + Duration::from_secs(600);
+    while target.is_running() {
+        assert!(Instant::now() < deadline, "Python's tests never end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let finished = outlive.wait();
     finished.assert_done();
     let report = finished.report();
     let walks = &report.0["walks"];

@@ -228,13 +228,8 @@ impl Outlive {
     }
 
     /// Waits for its own end.
-    pub fn wait(self) -> Finished {
-        self.wait_for(PATIENCE)
-    }
-
-    /// Waits so long for its own end.
-    pub fn wait_for(mut self, patience: Duration) -> Finished {
-        let status = wait_for(&mut self.child, "outlive", patience);
+    pub fn wait(mut self) -> Finished {
+        let status = wait(&mut self.child, "outlive");
         while let Ok(line) = self.stderr.recv() {
             self.said += &(line + "\n");
         }
@@ -410,11 +405,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn wait(child: &mut Child, what: &str) -> ExitStatus {
-    wait_for(child, what, PATIENCE)
-}
-
-fn wait_for(child: &mut Child, what: &str, patience: Duration) -> ExitStatus {
-    let deadline = Instant::now() + at_this_speed(patience);
+    let deadline = Instant::now() + at_this_speed(PATIENCE);
     loop {
         if let Some(status) = child.try_wait().expect("wait for child") {
             return status;

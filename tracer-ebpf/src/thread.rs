@@ -10,7 +10,11 @@ use crate::{
     unwind::{native, window},
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
-use tracer_common::{counter::Counter, record::NewStack, slot::LiveBlock};
+use tracer_common::{
+    counter::Counter,
+    record::{NewStack, PythonFrame},
+    slot::LiveBlock,
+};
 
 /// What a call in flight is; 0 is none.
 pub mod call {
@@ -67,6 +71,10 @@ pub struct ThreadState {
     pub freed_address: u64,
     /// realloc: the live-map entry of the old block, taken out while the call runs.
     pub old_block: LiveBlock,
+    /// Scratch: the Python frame that the walk has come to.
+    pub python_frame: PythonFrame,
+    /// Scratch: its caller.
+    pub python_previous: u64,
     /// Scratch: words read from the target.
     pub words: [u64; 16],
     /// Scratch: registers of the frame that the walk has come to.

@@ -5,8 +5,12 @@
 //! what it is.
 
 use super::mix;
-use crate::{configuration::config, thread::ThreadState};
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
+use crate::{configuration::config, process, thread::ThreadState};
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user as read_user,
+    generated::bpf_probe_read_user,
+};
+use core::ffi::c_void;
 use tracer_common::{
     limits::MAX_PYTHON_FRAMES,
     python::{INSTR_POINTER, NO_OFFSET, PYTHON_NONE, PythonLayout, TSS_GLIBC},
@@ -63,38 +67,40 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
         if index & (index + 1) == 0 {
             passed = frame;
         }
-        if !read_frame(thread, layout, frame) {
+        if read_frame(thread, thread.process, frame) == 0 {
             end = walk_end::UNREADABLE;
             break;
         }
-        let seen = describe(thread, layout);
+        let seen = thread.python_frame;
         thread.stack.python[index] = seen;
         taken = index + 1;
         hash = mix(mix(hash, seen.code_avma), u64::from(seen.instr_offset as u32));
-        frame = word(thread, layout.frame_previous);
+        frame = thread.python_previous;
     }
     thread.stack.python_count = taken as u32;
     thread.stack.python_end = end;
     hash
 }
 
-/// Copies the frame at `frame` into the thread's scratch words.
-#[inline(always)]
-fn read_frame(thread: &mut ThreadState, layout: &PythonLayout, frame: u64) -> bool {
-    if layout.instr_form == INSTR_POINTER {
-        // SAFETY: the helper checks the address.
-        match unsafe { bpf_probe_read_user(frame as *const [u64; SLIM_FRAME_WORDS]) } {
-            Ok(words) => thread.words[..SLIM_FRAME_WORDS].copy_from_slice(&words),
-            Err(_) => return false,
-        }
-    } else {
-        // SAFETY: as above.
-        match unsafe { bpf_probe_read_user(frame as *const [u64; FRAME_WORDS]) } {
-            Ok(words) => thread.words[..FRAME_WORDS].copy_from_slice(&words),
-            Err(_) => return false,
-        }
+/// Reads the frame at `frame` and puts what is kept of it, and its caller, into the thread's
+/// scratch memory; 0 where it cannot be read. `process` is an index in the process table.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_frame(thread: *mut ThreadState, process: u32, frame: u64) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
+    let Some(process) = process::entry(process) else { return 0 };
+    let layout = &process.python;
+    let is_slim = layout.instr_form == INSTR_POINTER;
+    let words = if is_slim { SLIM_FRAME_WORDS } else { FRAME_WORDS };
+    let place = (&raw mut thread.words).cast::<c_void>();
+    // SAFETY: the place has room for either; the helper checks the address.
+    if unsafe { bpf_probe_read_user(place, 8 * words as u32, frame as *const c_void) } != 0 {
+        return 0;
     }
-    true
+    thread.python_frame = describe(thread, layout);
+    thread.python_previous = word(thread, layout.frame_previous);
+    1
 }
 
 /// What is kept of the frame just read.
@@ -245,5 +251,5 @@ fn state_by_key(layout: &PythonLayout, fs: u64) -> Option<u64> {
 #[inline(always)]
 fn read(address: u64) -> Option<u64> {
     // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
+    unsafe { read_user(address as *const u64) }.ok()
 }
