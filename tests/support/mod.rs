@@ -1,6 +1,6 @@
 //! What the integration tests share: C targets compiled once, targets that speak the line
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unused_imports)]
 
 pub mod report;
 pub mod truth;
