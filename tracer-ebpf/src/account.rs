@@ -17,6 +17,11 @@ use tracer_common::{
 
 /// Bytes of a stack record without Python frames.
 const NATIVE_RECORD_BYTES: usize = NEW_STACK_PREFIX_BYTES + 8 * MAX_NATIVE_FRAMES;
+/// Python frames that most stacks do not exceed: their records are half as large, and twice as
+/// many wait in the ring.
+const FEW_PYTHON_FRAMES: usize = 32;
+/// Bytes of a stack record with so many.
+const SMALL_RECORD_BYTES: usize = NATIVE_RECORD_BYTES + 16 * FEW_PYTHON_FRAMES;
 
 /// The control block.
 #[inline(always)]
@@ -78,7 +83,8 @@ fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
     slot
 }
 
-/// Sends the frames, without the Python part where there is none.
+/// Sends the frames, without the Python part where there is none, and with a piece of it where that
+/// holds all.
 #[inline(always)]
 fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
     thread.stack.header.kind = record::kind::NEW_STACK;
@@ -87,6 +93,10 @@ fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
         // are initialised.
         let bytes = unsafe { &*(&raw const thread.stack).cast::<[u8; NATIVE_RECORD_BYTES]>() };
         EVENTS.output::<[u8; NATIVE_RECORD_BYTES]>(bytes, 0)
+    } else if thread.stack.python_count <= FEW_PYTHON_FRAMES as u32 {
+        // SAFETY: as above, for SMALL_RECORD_BYTES.
+        let bytes = unsafe { &*(&raw const thread.stack).cast::<[u8; SMALL_RECORD_BYTES]>() };
+        EVENTS.output::<[u8; SMALL_RECORD_BYTES]>(bytes, 0)
     } else {
         EVENTS.output::<record::NewStack>(&thread.stack, 0)
     }
