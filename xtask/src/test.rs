@@ -9,15 +9,23 @@ use crate::kernels::{self, KernelsArgs};
 use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
 
 /// Packages that tests use beyond the BPF toolchain.
-const TEST_PACKAGES: [&str; 8] = [
+const TEST_PACKAGES: [&str; 16] = [
     "gcc",
     "g++",
+    "make",
     "binutils",
     "libc6-dev",
     "bpftool",
     "python3",
     "python3-venv",
     "libpython3.11-testsuite",
+    "musl-tools",
+    "libjemalloc2",
+    "libjemalloc-dev",
+    "libmimalloc2.0",
+    "libmimalloc-dev",
+    "libtcmalloc-minimal4",
+    "libgoogle-perftools-dev",
 ];
 
 /// Arguments of `cargo xtask test`.

@@ -22,6 +22,26 @@ pub struct Meta {
     pub end: EndReason,
     /// What outlive itself took, where it was measured.
     pub tracer: Option<TracerMemory>,
+    /// What is seen of Python's small objects, where the target runs Python.
+    pub python_objects: Option<PythonObjects>,
+}
+
+/// What is seen of Python's small objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PythonObjects {
+    /// How they are followed: `malloc`, `probed` or `arenas`.
+    pub way: String,
+    /// What that covers, in a sentence.
+    pub covers: String,
+    /// Bytes of arenas, which hold objects that cannot be attributed to a line; `None` where
+    /// everything is attributed, or where they could not be read.
+    pub unattributed_bytes: Option<u64>,
+}
+
+impl PythonObjects {
+    /// [`PythonObjects::way`] of arenas.
+    pub const ARENAS: &str = "arenas";
 }
 
 /// The process that was watched.

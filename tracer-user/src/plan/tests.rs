@@ -97,6 +97,6 @@ fn the_loader_is_told_from_a_libc() {
         ("ld-musl-x86_64.so.1", false),
         ("libc.so.6", false),
     ] {
-        assert_eq!(is_dynamic_loader(name), is_loader, "{name}");
+        assert_eq!(allocator::is_dynamic_loader(name), is_loader, "{name}");
     }
 }

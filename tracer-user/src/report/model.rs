@@ -1,7 +1,7 @@
 //! What a report says. Serialises as report.json (docs/report-schema.md): a changed or removed
 //! field raises [`SCHEMA_VERSION`], an added one does not.
 
-use crate::capture::{EndReason, Host, Settings, TargetMeta, TracerMemory, Window};
+use crate::capture::{EndReason, Host, PythonObjects, Settings, TargetMeta, TracerMemory, Window};
 use crate::stack::FrameKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub struct Report {
     pub walks: Walks,
     pub memory: Option<Memory>,
     pub tracer: Option<TracerMemory>,
+    /// `None` where the target runs no Python.
+    pub python_objects: Option<PythonObjects>,
     pub warnings: Vec<WarningReport>,
 }
 

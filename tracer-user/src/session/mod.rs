@@ -10,6 +10,7 @@ mod launch;
 mod measure;
 mod output;
 mod privilege;
+mod python_objects;
 mod setup;
 mod watch;
 
@@ -50,6 +51,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether mapping calls are followed.
     pub mappings: bool,
+    /// Whether Python's small objects are to be followed, where that can be done.
+    pub python_objects: bool,
     /// Whether debug messages of the kernel side are wanted.
     pub kernel_log: bool,
     /// Whether to draw progress on stderr.

@@ -1,6 +1,6 @@
 //! From a process to attached probes.
 
-use super::Config;
+use super::{Config, python_objects};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -19,6 +19,8 @@ pub struct Started {
     pub plan: ProbePlan,
     /// What is less than it could be.
     pub warnings: Vec<Warning>,
+    /// Why Python's small objects are not probed though that was asked for.
+    pub python_refusal: Option<&'static str>,
     /// The command, when this session started it.
     pub child: Option<Child>,
 }
@@ -29,9 +31,10 @@ pub struct Started {
 /// When the process cannot be traced.
 pub fn prepare(pid: u32, config: &Config) -> Result<Started> {
     let (target, mut warnings) = target::discover(pid)?;
-    let (plan, more) = plan::make(&target, config.mappings)?;
+    let (mut plan, more) = plan::make(&target, config.mappings)?;
     warnings.extend(more);
-    Ok(Started { target, plan, warnings, child: None })
+    let python_refusal = python_objects::plan(config, &target, &mut plan);
+    Ok(Started { target, plan, warnings, python_refusal, child: None })
 }
 
 /// How often, and how long in all, a process without an allocator is looked at again.

@@ -9,6 +9,7 @@ use super::{
     late_python::LatePython,
     measure,
     output::Folder,
+    python_objects::Observer,
     setup::{self, Started},
 };
 use crate::{
@@ -71,6 +72,7 @@ struct Session {
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
     late_python: LatePython,
+    python_objects: Option<Observer>,
 }
 
 impl Session {
@@ -92,6 +94,8 @@ impl Session {
         let tgid = started.target.tgid;
         let recording = Recording::new(describe(config, &started));
         let now = Instant::now();
+        let python_objects =
+            Observer::new(config, &started.target, &started.plan, started.python_refusal);
         let python = started.plan.python.take();
         let late_python = LatePython::new(python.as_ref(), started.child.is_some());
         let mut session = Self {
@@ -112,6 +116,7 @@ impl Session {
             overhead_until: None,
             kernel_peak_bytes: 0,
             late_python,
+            python_objects,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.warn(&warning)?;
@@ -179,6 +184,9 @@ impl Session {
             self.probes.open_overhead_window();
             self.overhead_until = Some(Instant::now() + OVERHEAD_WINDOW);
             self.overhead_next = Instant::now() + OVERHEAD_PERIOD;
+        }
+        if let Some(observer) = &mut self.python_objects {
+            observer.look(false);
         }
         self.console.progress(now, &self.recording.aggregate);
         Ok(())
@@ -288,6 +296,9 @@ impl Session {
         self.tick()?;
         let doubts: Vec<_> = self.resolvers.iter().filter_map(Resolver::doubts).collect();
         doubts.iter().try_for_each(|warning| self.warn(warning))?;
+        if let Some(observer) = &mut self.python_objects {
+            observer.look(true);
+        }
         if let Some(held) = &mut self.held {
             held.end();
         }
@@ -312,6 +323,7 @@ impl Session {
         self.recording.mappings = self.resolvers.iter().flat_map(mapped_files).collect();
         let meta = &mut self.recording.meta;
         meta.end = reason;
+        meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
         meta.window.duration_ns = duration.as_nanos() as u64;
         meta.tracer = Some(TracerMemory {
             resident_bytes: measure::own_peak_bytes(),
@@ -382,6 +394,7 @@ fn describe(config: &Config, started: &Started) -> Meta {
         },
         end: EndReason::Unknown,
         tracer: None,
+        python_objects: None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::stack::{Domain, Frame, FrameKind, WalkEnd};
 /// Functions through which CPython maps an arena (named only in files that are not stripped).
 const ARENA_FUNCTIONS: [&str; 3] = ["_PyObject_ArenaMmap", "_PyMem_ArenaAlloc", "new_arena"];
 /// The frame that stands for all arenas.
-const ARENA_FRAME: &str = "[pymalloc arena]";
+pub const ARENA_FRAME: &str = "[pymalloc arena]";
 
 /// A native return address.
 #[derive(Clone, Debug)]

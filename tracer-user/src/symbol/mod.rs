@@ -9,6 +9,7 @@ use crate::runtime::python::{CodeReader, PythonRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::target::Target;
 use crate::warning::Warning;
+pub use merge::ARENA_FRAME;
 use merge::{Place, PythonSlot};
 use native::Native;
 use std::collections::HashMap;

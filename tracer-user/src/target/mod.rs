@@ -5,6 +5,7 @@ pub mod code_range;
 pub mod elf;
 mod error;
 pub mod find;
+pub mod function_table;
 pub mod health;
 pub mod kernel;
 pub mod mapping;

@@ -158,6 +158,79 @@ pub fn constants(code: &[u8], svma: u64) -> Vec<u64> {
     found
 }
 
+/// Addresses (file numbering) of the 64-bit words that the function `code` at `svma` reads or
+/// jumps through at fixed places, in the order of its instructions.
+pub fn words_read(code: &[u8], svma: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for instruction in Decoder::with_ip(64, code, svma, DecoderOptions::NONE) {
+        let has_memory =
+            (0..instruction.op_count()).any(|index| instruction.op_kind(index) == OpKind::Memory);
+        if !has_memory || instruction.mnemonic() == Mnemonic::Lea {
+            continue;
+        }
+        let fixed = instruction.is_ip_rel_memory_operand()
+            || instruction.memory_base() == Register::None
+                && instruction.memory_index() == Register::None
+                && instruction.segment_prefix() == Register::None;
+        let address = instruction.memory_displacement64();
+        if fixed && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// Instructions behind the loading of an address in which its comparison is looked for.
+const COMPARED_WITHIN: usize = 8;
+
+/// Whether code at `svma` compares something with one of the addresses `wanted`: with the address
+/// itself (programs at a fixed address), or with a register into which it has just been loaded.
+pub fn compares_with(code: &[u8], svma: u64, wanted: &[u64]) -> bool {
+    let word =
+        |at: usize| Some(u32::from_le_bytes(code.get(at..at.checked_add(4)?)?.try_into().ok()?));
+    (2..code.len().saturating_sub(3)).any(|at| {
+        let Some(value) = word(at) else { return false };
+        let behind = svma.wrapping_add(at as u64 + 4);
+        let relative = behind.wrapping_add(value as i32 as u64);
+        let is_load = code[at - 2] == 0x8d && code[at - 1] & 0xc7 == 0x05;
+        is_load && wanted.contains(&relative) && is_compared_behind(code, svma, at)
+            || wanted.contains(&u64::from(value)) && is_compared_immediate(code, svma, at, value)
+    })
+}
+
+/// Whether a comparison has its immediate operand at `at`.
+fn is_compared_immediate(code: &[u8], svma: u64, at: usize, value: u32) -> bool {
+    (2..=9).filter(|before| *before <= at).any(|before| {
+        let start = at - before;
+        let ip = svma.wrapping_add(start as u64);
+        let instruction =
+            Decoder::with_ip(64, &code[start..at + 4], ip, DecoderOptions::NONE).decode();
+        instruction.mnemonic() == Mnemonic::Cmp
+            && instruction.len() == before + 4
+            && instruction.op1_kind() != OpKind::Register
+            && instruction.immediate(1) == u64::from(value)
+    })
+}
+
+/// Whether the register that the `lea` with its displacement at `at` loads is compared soon.
+fn is_compared_behind(code: &[u8], svma: u64, at: usize) -> bool {
+    let Some(start) = at.checked_sub(3) else { return false };
+    let ip = svma.wrapping_add(start as u64);
+    let mut decoder = Decoder::with_ip(64, &code[start..], ip, DecoderOptions::NONE);
+    let load = decoder.decode();
+    if load.mnemonic() != Mnemonic::Lea || !load.op0_register().is_gpr64() {
+        return false;
+    }
+    let register = load.op0_register();
+    decoder.into_iter().take(COMPARED_WITHIN).any(|instruction| {
+        instruction.mnemonic() == Mnemonic::Cmp
+            && (0..instruction.op_count()).any(|index| {
+                instruction.op_kind(index) == OpKind::Register
+                    && instruction.op_register(index) == register
+            })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

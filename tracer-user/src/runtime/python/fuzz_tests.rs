@@ -4,7 +4,7 @@
 use super::code::CodeReader;
 use super::layout::{KNOWN_MINORS, Landmarks, layout_of};
 use super::line_deltas::{line_by_deltas, line_by_ranges};
-use super::line_samples::{DELTAS, RANGES};
+use super::line_samples::{DELTAS, RANGES, Sample};
 use super::location::line_at;
 use super::location_samples::SAMPLES;
 use super::*;
@@ -138,7 +138,7 @@ fn layouts_of_garbage_are_ones_the_kernel_side_can_walk() {
 
 #[test]
 fn line_tables_of_garbage_give_lines_or_none() {
-    let tables = |samples: &[(&str, u32, &[u8], &[(u64, Option<u32>)])]| -> Vec<Vec<u8>> {
+    let tables = |samples: &[Sample]| -> Vec<Vec<u8>> {
         samples.iter().map(|(_, _, table, _)| table.to_vec()).collect()
     };
     let inputs = [tables(DELTAS), tables(RANGES), tables(SAMPLES)].concat();

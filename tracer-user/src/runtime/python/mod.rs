@@ -1,6 +1,7 @@
 //! CPython in the target: which version, where its frames are, which native code is its
 //! interpreter loop. Reading code objects is `code`'s business.
 
+pub mod arenas;
 pub mod code;
 mod debug_offsets;
 mod decode;
@@ -13,6 +14,7 @@ pub mod location;
 #[cfg(test)]
 mod location_samples;
 pub mod objects;
+pub mod small_objects;
 mod thread_state;
 mod thread_word;
 mod type_members;

@@ -1,6 +1,7 @@
 //! ELF files of the target: headers, segments, sections, symbols, build IDs. Reads only what is
 //! asked for, since some files are larger than the memory that is left; interprets no code.
 
+mod imports;
 mod raw;
 
 use object::LittleEndian;
