@@ -75,8 +75,10 @@ pub struct ThreadState {
     pub python_frame: PythonFrame,
     /// Scratch: its caller.
     pub python_previous: u64,
-    /// Scratch: words read from the target.
-    pub words: [u64; 16],
+    /// Scratch: word of `window` with which the Python frame begins.
+    pub python_first_word: u32,
+    /// Reserved, zero.
+    pub reserved_too: u32,
     /// Scratch: registers of the frame that the walk has come to.
     pub frame: Registers,
     /// Scratch: target address of the first word of `window`.

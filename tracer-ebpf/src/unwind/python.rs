@@ -4,13 +4,9 @@
 //! the same, so every read may fail, the walk is bounded, and a chain that bites its tail is called
 //! what it is.
 
-use super::mix;
+use super::{mix, window};
 use crate::{configuration::config, process, thread::ThreadState};
-use aya_ebpf::helpers::{
-    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user as read_user,
-    generated::bpf_probe_read_user,
-};
-use core::ffi::c_void;
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
 use tracer_common::{
     limits::MAX_PYTHON_FRAMES,
     python::{INSTR_POINTER, NO_OFFSET, PYTHON_NONE, PythonLayout, TSS_GLIBC},
@@ -92,12 +88,19 @@ extern "C" fn read_frame(thread: *mut ThreadState, process: u32, frame: u64) -> 
     let Some(process) = process::entry(process) else { return 0 };
     let layout = &process.python;
     let is_slim = layout.instr_form == INSTR_POINTER;
-    let words = if is_slim { SLIM_FRAME_WORDS } else { FRAME_WORDS };
-    let place = (&raw mut thread.words).cast::<c_void>();
-    // SAFETY: the place has room for either; the helper checks the address.
-    if unsafe { bpf_probe_read_user(place, 8 * words as u32, frame as *const c_void) } != 0 {
-        return 0;
+    let bytes = 8 * if is_slim { SLIM_FRAME_WORDS } else { FRAME_WORDS } as u64;
+    // Interpreter frames lie one behind the other, the caller's below; frame objects anywhere.
+    if !window::holds(thread, frame, bytes) {
+        let worked = if is_slim {
+            window::fill_down(thread, frame, bytes)
+        } else {
+            window::fill_with(thread, frame, bytes)
+        };
+        if !worked {
+            return 0;
+        }
     }
+    thread.python_first_word = (frame.wrapping_sub(thread.window_start) / 8) as u32;
     thread.python_frame = describe(thread, layout);
     thread.python_previous = word(thread, layout.frame_previous);
     1
@@ -125,7 +128,7 @@ fn describe(thread: &ThreadState, layout: &PythonLayout) -> PythonFrame {
 /// The word of the frame just read that holds byte `offset`.
 #[inline(always)]
 fn word(thread: &ThreadState, offset: u32) -> u64 {
-    thread.words[(offset as usize / 8) & 15]
+    window::at(thread, thread.python_first_word.wrapping_add(offset / 8))
 }
 
 /// The innermost frame of the current thread; else how the walk ends.
@@ -251,5 +254,5 @@ fn state_by_key(layout: &PythonLayout, fs: u64) -> Option<u64> {
 #[inline(always)]
 fn read(address: u64) -> Option<u64> {
     // SAFETY: the helper checks the address.
-    unsafe { read_user(address as *const u64) }.ok()
+    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
 }

@@ -1,5 +1,5 @@
-//! Words of the target's stack, served from a piece of it that is read in one go: a read costs
-//! about as much for a word as for a kibibyte.
+//! Words of the target's stacks, the interpreter's included, served from a piece that is read in
+//! one go: a read costs about as much for a word as for a kibibyte.
 
 use crate::thread::ThreadState;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
@@ -11,6 +11,9 @@ pub const WORDS: usize = 128;
 /// Bytes that a window begins below the word that was missing: callee-saved registers lie below
 /// their frame's return address.
 const BELOW: u64 = 64;
+
+/// Bytes of a page of memory.
+const PAGE_BYTES: u64 = 4096;
 
 /// Forgets what was read: the stack has changed.
 #[inline(always)]
@@ -37,28 +40,67 @@ fn held(thread: &ThreadState, address: u64) -> Option<u64> {
     Some(thread.window[(offset as usize / 8) & (WORDS - 1)])
 }
 
-/// Moves the window so that it holds `address`; a window of that one word where no more can be
-/// read (the stack's end), and none where that cannot. The result means nothing.
+/// Moves the window so that it holds `address`; where that much cannot be read (the stack's end),
+/// a window to the end of its page, and none where that cannot. The result means nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fill_window(thread: *mut ThreadState, address: u64) -> u32 {
     // SAFETY: null, or the state of the current thread, which nobody else touches.
     let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
-    let start = address.wrapping_sub(BELOW);
-    if read(thread, start, 8 * WORDS as u32) || read(thread, address, 8) {
+    if read(thread, address.wrapping_sub(BELOW), 8 * WORDS as u64) {
         return 0;
     }
-    thread.window_bytes = 0;
+    // A read that fails costs microseconds: the next one shall not.
+    let page_left = PAGE_BYTES - (address & (PAGE_BYTES - 1));
+    if !read(thread, address, (page_left & !7).max(8)) {
+        forget(thread);
+    }
     0
 }
 
-/// Reads a window of `bytes`, at most [`WORDS`]; says whether that worked.
+/// Whether the window holds the words in `bytes` from `address` on.
 #[inline(always)]
-fn read(thread: &mut ThreadState, start: u64, bytes: u32) -> bool {
+pub fn holds(thread: &ThreadState, address: u64, bytes: u64) -> bool {
+    let offset = address.wrapping_sub(thread.window_start);
+    offset & 7 == 0 && offset < thread.window_bytes && thread.window_bytes - offset >= bytes
+}
+
+/// Moves the window so that it ends behind the `bytes` at `address`, and goes down from there as
+/// far as it may without leaving the page of `address`; says whether that worked.
+#[inline(always)]
+pub fn fill_down(thread: &mut ThreadState, address: u64, bytes: u64) -> bool {
+    let below = (address & (PAGE_BYTES - 1) & !7).min(8 * WORDS as u64 - bytes);
+    let worked = read(thread, address.wrapping_sub(below), below + bytes);
+    if !worked {
+        forget(thread);
+    }
+    worked
+}
+
+/// Makes the window of the `bytes` at `address`; says whether that worked.
+#[inline(always)]
+pub fn fill_with(thread: &mut ThreadState, address: u64, bytes: u64) -> bool {
+    let worked = read(thread, address, bytes);
+    if !worked {
+        forget(thread);
+    }
+    worked
+}
+
+/// Word `index` of the window.
+#[inline(always)]
+pub fn at(thread: &ThreadState, index: u32) -> u64 {
+    thread.window[index as usize & (WORDS - 1)]
+}
+
+/// Reads `bytes` into the window, no more than it has room for; says whether that worked.
+#[inline(always)]
+fn read(thread: &mut ThreadState, start: u64, bytes: u64) -> bool {
     let place = (&raw mut thread.window).cast::<c_void>();
+    let bytes = bytes.min(8 * WORDS as u64);
     // SAFETY: the place has room for `bytes`; the helper checks the address.
-    let failed = unsafe { bpf_probe_read_user(place, bytes, start as *const c_void) } != 0;
+    let failed = unsafe { bpf_probe_read_user(place, bytes as u32, start as *const c_void) } != 0;
     thread.window_start = start;
-    thread.window_bytes = u64::from(bytes);
+    thread.window_bytes = bytes;
     !failed
 }
