@@ -75,9 +75,12 @@ pub struct PythonFrame {
     pub is_entry: u32,
 }
 
-/// A stack that was never seen before. On the wire only the used parts of the arrays are sent:
-/// header and counts (this struct without its arrays), `native_count` words, `python_count`
-/// frames.
+/// Words that frames take in a record: one each native frame, two each Python frame. A power of
+/// two, so that an index is bounded by a mask.
+pub const STACK_WORDS: usize = 512;
+const _: () = assert!(MAX_NATIVE_FRAMES + 2 * MAX_PYTHON_FRAMES <= STACK_WORDS);
+
+/// A stack that was never seen before. Only the words that are used are sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct NewStack {
@@ -87,9 +90,9 @@ pub struct NewStack {
     pub stack_hash: u64,
     /// One of [`domain`].
     pub domain: u32,
-    /// Valid words of `native`.
+    /// Number of native frames.
     pub native_count: u32,
-    /// Valid entries of `python`.
+    /// Number of Python frames.
     pub python_count: u32,
     /// How the native walk ended: one of [`walk_end`].
     pub native_end: u32,
@@ -97,17 +100,21 @@ pub struct NewStack {
     pub python_end: u32,
     /// Number of the process's image.
     pub image: u32,
-    /// Return addresses, the allocator's caller first.
-    pub native: [u64; MAX_NATIVE_FRAMES],
-    /// Frames, innermost first.
-    pub python: [PythonFrame; MAX_PYTHON_FRAMES],
+    /// Return addresses, the allocator's caller first; behind them the Python frames, innermost
+    /// first, as [`PythonFrame::to_words`] has them.
+    pub words: [u64; STACK_WORDS],
 }
-/// Bytes of [`NewStack`] before its arrays.
+/// Bytes of [`NewStack`] before its words.
 pub const NEW_STACK_PREFIX_BYTES: usize = 40;
-const _: () = assert!(
-    size_of::<NewStack>()
-        == NEW_STACK_PREFIX_BYTES + 8 * MAX_NATIVE_FRAMES + 16 * MAX_PYTHON_FRAMES
-);
+const _: () = assert!(size_of::<NewStack>() == NEW_STACK_PREFIX_BYTES + 8 * STACK_WORDS);
+
+impl PythonFrame {
+    /// As it lies in a record.
+    #[inline(always)]
+    pub const fn to_words(self) -> [u64; 2] {
+        [self.code_avma, self.instr_offset as u32 as u64 | (self.is_entry as u64) << 32]
+    }
+}
 
 /// Operations on mappings.
 pub mod mapping_op {

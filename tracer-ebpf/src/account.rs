@@ -10,18 +10,9 @@ use crate::{
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use tracer_common::{
     counter::Counter,
-    limits::MAX_NATIVE_FRAMES,
-    record::{self, NEW_STACK_PREFIX_BYTES},
+    record::{self, NEW_STACK_PREFIX_BYTES, STACK_WORDS},
     slot::{Control, LiveBlock, UNATTRIBUTED_SLOT, pack_stack_entry, unpack_stack_entry},
 };
-
-/// Bytes of a stack record without Python frames.
-const NATIVE_RECORD_BYTES: usize = NEW_STACK_PREFIX_BYTES + 8 * MAX_NATIVE_FRAMES;
-/// Python frames that most stacks do not exceed: their records are half as large, and twice as
-/// many wait in the ring.
-const FEW_PYTHON_FRAMES: usize = 32;
-/// Bytes of a stack record with so many.
-const SMALL_RECORD_BYTES: usize = NATIVE_RECORD_BYTES + 16 * FEW_PYTHON_FRAMES;
 
 /// The control block.
 #[inline(always)]
@@ -83,23 +74,17 @@ fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
     slot
 }
 
-/// Sends the frames, without the Python part where there is none, and with a piece of it where that
-/// holds all.
+/// Sends the frames that there are.
 #[inline(always)]
 fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
-    thread.stack.header.kind = record::kind::NEW_STACK;
-    if thread.stack.python_count == 0 {
-        // SAFETY: NewStack is repr(C) without padding, and its first NATIVE_RECORD_BYTES bytes
-        // are initialised.
-        let bytes = unsafe { &*(&raw const thread.stack).cast::<[u8; NATIVE_RECORD_BYTES]>() };
-        EVENTS.output::<[u8; NATIVE_RECORD_BYTES]>(bytes, 0)
-    } else if thread.stack.python_count <= FEW_PYTHON_FRAMES as u32 {
-        // SAFETY: as above, for SMALL_RECORD_BYTES.
-        let bytes = unsafe { &*(&raw const thread.stack).cast::<[u8; SMALL_RECORD_BYTES]>() };
-        EVENTS.output::<[u8; SMALL_RECORD_BYTES]>(bytes, 0)
-    } else {
-        EVENTS.output::<record::NewStack>(&thread.stack, 0)
-    }
+    let stack = &mut thread.stack;
+    stack.header.kind = record::kind::NEW_STACK;
+    let words = stack.native_count as usize + 2 * stack.python_count as usize;
+    // The mask changes nothing; it shows the verifier that the record ends inside the stack.
+    let length = NEW_STACK_PREFIX_BYTES + 8 * (words & (STACK_WORDS - 1));
+    // SAFETY: NewStack is repr(C) without padding, initialised, and longer than `length`.
+    let bytes = unsafe { core::slice::from_raw_parts((&raw const *stack).cast::<u8>(), length) };
+    EVENTS.output::<[u8]>(bytes, 0)
 }
 
 /// Takes the next unused slot.

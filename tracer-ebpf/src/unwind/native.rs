@@ -65,7 +65,7 @@ extern "C" fn take_frame(thread: *mut ThreadState, index: u32) -> u32 {
             }
         }
     }
-    let Some(place) = thread.stack.native.get_mut(index as usize) else {
+    let Some(place) = thread.stack.words.get_mut(index as usize) else {
         return walk_end::TOO_DEEP;
     };
     *place = ip;

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_r
 use tracer_common::{
     limits::MAX_PYTHON_FRAMES,
     python::{INSTR_POINTER, NO_OFFSET, PYTHON_NONE, PythonLayout, TSS_GLIBC},
-    record::{PythonFrame, walk_end},
+    record::{PythonFrame, STACK_WORDS, walk_end},
 };
 
 /// Words of a frame object that are read in one go (up to 3.10).
@@ -68,7 +68,10 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
             break;
         }
         let seen = thread.python_frame;
-        thread.stack.python[index] = seen;
+        let place = thread.stack.native_count as usize + 2 * index;
+        let [code, rest] = seen.to_words();
+        thread.stack.words[place & (STACK_WORDS - 1)] = code;
+        thread.stack.words[(place + 1) & (STACK_WORDS - 1)] = rest;
         taken = index + 1;
         hash = mix(mix(hash, seen.code_avma), u64::from(seen.instr_offset as u32));
         frame = thread.python_previous;

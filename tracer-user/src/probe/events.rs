@@ -69,19 +69,15 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
     if native_count > MAX_NATIVE_FRAMES || python_count > MAX_PYTHON_FRAMES {
         return None;
     }
-    if bytes.len() < 8 * MAX_NATIVE_FRAMES {
+    if bytes.len() < 8 * (native_count + 2 * python_count) {
         return None;
     }
-    let (mut native_bytes, mut python_bytes) = bytes.split_at(8 * MAX_NATIVE_FRAMES);
-    if python_bytes.len() < 16 * python_count {
-        return None;
-    }
-    let native = (0..native_count).map(|_| native_bytes.get_u64_le()).collect();
+    let native = (0..native_count).map(|_| bytes.get_u64_le()).collect();
     let python = (0..python_count)
         .map(|_| PythonFrame {
-            code_avma: python_bytes.get_u64_le(),
-            instr_offset: python_bytes.get_i32_le(),
-            is_entry: python_bytes.get_u32_le(),
+            code_avma: bytes.get_u64_le(),
+            instr_offset: bytes.get_i32_le(),
+            is_entry: bytes.get_u32_le(),
         })
         .collect();
     let stack = RawStack { id, domain, native, native_end, python, python_end };
@@ -134,7 +130,7 @@ mod tests {
         for word in [domain::MALLOC, native_count, python_count, 0, 0, 3] {
             bytes.extend(word.to_le_bytes());
         }
-        for address in 0..MAX_NATIVE_FRAMES as u64 {
+        for address in 0..u64::from(native_count) {
             bytes.extend((0x1000 + address).to_le_bytes());
         }
         for index in 0..python_count {
