@@ -171,8 +171,12 @@ struct Run {
 fn trace(python: &Path) -> Run {
     let script = tests_dir().join("targets/python/cases.py");
     let mut target = Target::spawn(python, &[&script]);
-    assert_eq!(target.json()["ready"], true);
-    let outlive = Outlive::attach(target.pid()).start();
+    let ready = target.json();
+    assert_eq!(ready["ready"], true);
+    // An interpreter that serves its objects from a heap of its own is followed there.
+    let own_heap = ready["own_heap"] == true;
+    let options: &[&str] = if own_heap { &["--python-objects"] } else { &[] };
+    let outlive = Outlive::attach(target.pid()).args(options).start();
     target.go();
     let truth = target.json();
     let finished = outlive.stop();
