@@ -17,4 +17,4 @@ pub mod slot;
 pub mod unwind;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;

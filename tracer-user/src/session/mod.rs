@@ -3,12 +3,17 @@
 
 mod address_space;
 mod console;
+mod describe;
+mod descriptor;
 mod epoch;
 mod held;
 mod launch;
 mod measure;
+mod newcomer;
 mod output;
 mod privilege;
+mod processes;
+mod recorder;
 mod setup;
 mod watch;
 
@@ -19,6 +24,7 @@ use crate::{
     capture::Recording,
     plan::ProbePlan,
     probe::{Floor, Limits},
+    target,
 };
 use anyhow::{Context as _, Result};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -49,6 +55,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether mapping calls are followed.
     pub mappings: bool,
+    /// Whether children are followed too.
+    pub follow: bool,
     /// Whether debug messages of the kernel side are wanted.
     pub kernel_log: bool,
     /// Whether to draw progress on stderr.
@@ -69,6 +77,8 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot be watched: a sentence that says why and what to do.
 pub fn watch(config: Config) -> Result<Outcome> {
+    // Before anything is touched: a PID of another namespace would name somebody else.
+    target::pid_namespace::own()?;
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
     // The command is started by this thread, since only a tracer's own thread may steer its child.
     let (started, probes) = match &config.whom {

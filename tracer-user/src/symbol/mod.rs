@@ -50,6 +50,9 @@ pub struct Resolver {
     native: Native,
     python: Option<PythonRuntime>,
     reader: Option<CodeReader>,
+    /// Of the process that it was forked from: what the two have in common can be read there when
+    /// a short life is over.
+    parent: Option<CodeReader>,
     observed: HashMap<StackId, Vec<Option<Arc<Frame>>>>,
     /// One frame for all stacks that stand at the same place, validated when read.
     frames: HashMap<(u64, i32), Arc<Frame>>,
@@ -66,9 +69,17 @@ impl Resolver {
             native: Native::new(target.clone()),
             python,
             reader,
+            parent: None,
             observed: HashMap::new(),
             frames: HashMap::new(),
         }
+    }
+
+    /// The target is a fork of process `tgid`, with the same addresses.
+    pub fn forked_from(mut self, tgid: u32) -> Self {
+        let walked = self.python.as_ref().filter(|runtime| runtime.is_walked());
+        self.parent = walked.map(|runtime| CodeReader::new(tgid, runtime));
+        self
     }
 
     /// Reads what a new stack refers to while it still exists: Python code objects, and the
@@ -152,7 +163,9 @@ impl Resolver {
     }
 
     fn python_frame(&mut self, record: &PythonFrame) -> Option<Arc<Frame>> {
-        let object = self.reader.as_mut()?.read(record.code_avma)?;
+        let code_avma = record.code_avma;
+        let own = self.reader.as_mut()?.read(code_avma);
+        let object = own.or_else(|| self.parent.as_mut()?.read(code_avma))?;
         let line = object.line(record.instr_offset);
         let key = (record.code_avma, record.instr_offset);
         if let Some(frame) = self.frames.get(&key)
