@@ -4,33 +4,8 @@
 mod support;
 
 use serde_json::Value;
-use support::{Amount, Finished, Outlive, Report, Target, c_target, leaf, may_trace};
-
-/// Every number of the truth is in the report, and the report adds nothing of its own.
-fn assert_equal(report: &Report, truth: &Value, program: &str) {
-    let mut known = Vec::new();
-    for site in truth["sites"].as_array().expect("the truth has sites") {
-        let name = site["function"].as_str().expect("a name");
-        let names = [name, site["alias"].as_str().expect("a name")];
-        known.extend(names);
-        for field in ["live", "allocated", "freed"] {
-            let found = report.sum(field, &names);
-            let bytes = site[format!("{field}_bytes")].as_u64().expect("bytes");
-            // Null where a mapping has a hole: how many blocks is that?
-            let holes = site["live_blocks"].is_null();
-            let blocks = site[format!("{field}_blocks")].as_u64().filter(|_| !holes);
-            let expected = Amount { bytes, blocks: blocks.unwrap_or(found.blocks) };
-            assert_eq!(found, expected, "{program}: {field} by {name}");
-        }
-    }
-    let own = |site: &Value| {
-        let module = site["frames"][0]["module"].as_str().unwrap_or("");
-        std::path::Path::new(module).file_name().is_some_and(|name| name == program)
-    };
-    for site in report.sites().iter().filter(|s| own(s) && !known.contains(&leaf(s))) {
-        assert_eq!(site["live_blocks"], 0, "{program}: unexpected site {site:#}");
-    }
-}
+use support::truth::{Place, assert_equal};
+use support::{Finished, Outlive, Report, Target, c_target, may_trace};
 
 fn check(program: &str) -> Option<(Report, Value, Finished)> {
     if !may_trace() {
@@ -44,7 +19,7 @@ fn check(program: &str) -> Option<(Report, Value, Finished)> {
     finished.assert_done();
     let report = finished.report();
     report.assert_no_losses();
-    assert_equal(&report, &truth, program);
+    assert_equal(&report, &truth, program, Place::Leaf);
     assert!(target.finish().success(), "{program} was harmed");
     Some((report, truth, finished))
 }

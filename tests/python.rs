@@ -3,8 +3,10 @@
 
 mod support;
 
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use support::{Amount, Outlive, Target, may_trace, python_frames, tests_dir};
+use std::time::Duration;
+use support::{Amount, Outlive, Target, compile, may_trace, python_frames, tests_dir};
 
 fn check(python: &Path) {
     let script = tests_dir().join("targets/python/chain.py");
@@ -51,6 +53,40 @@ fn frames_of_a_libpython_build_are_those_python_names() {
         Some(python) => check(&python),
         None => eprintln!("SKIPPED: no Python 3.11 with libpython (OUTLIVE_LIBPYTHON, or pyenv)"),
     }
+}
+
+/// How long the embedded interpreter is watched: it may be found a tick after it was loaded.
+const WATCHED: Duration = Duration::from_secs(4);
+
+#[test]
+fn an_interpreter_that_is_loaded_while_watched_is_found_with_all_its_threads() {
+    if !may_trace() {
+        return;
+    }
+    let Some(home) = shared_build().and_then(|python| Some(python.parent()?.parent()?.to_owned()))
+    else {
+        eprintln!("SKIPPED: no Python 3.11 with libpython (OUTLIVE_LIBPYTHON, or pyenv)");
+        return;
+    };
+    let program = compile(&tests_dir().join("targets/c/embed.c"), "embed", &["-ldl"]);
+    let mut target = Target::spawn(program, &[home.join("lib/libpython3.11.so.1.0"), home]);
+    let outlive = Outlive::attach(target.pid()).start();
+    target.go();
+    assert_eq!(target.json()["leaking"], true);
+    std::thread::sleep(WATCHED);
+    let finished = outlive.stop();
+    finished.assert_done();
+    let report = finished.report();
+    for expected in [["leak", "outer", "<module>"], ["leak", "outer", "Thread.run"]] {
+        let is_expected = |site: &&Value| {
+            let names: Vec<String> =
+                python_frames(site).into_iter().map(|(function, ..)| function).collect();
+            site["live_bytes"].as_u64() > Some(3000)
+                && names.starts_with(&expected.map(str::to_owned))
+        };
+        assert!(report.sites().iter().any(|site| is_expected(&site)), "{expected:?}");
+    }
+    assert!(target.finish().success(), "the target was harmed");
 }
 
 /// A Python 3.11 that is linked against libpython: named by the environment, or pyenv's.

@@ -190,7 +190,9 @@ impl Run {
         if !self.unharmed {
             faults.push("the target came to harm".to_owned());
         }
-        let counters = Counter::ALL.iter().filter(|counter| counter.class() != Class::Traffic);
+        let counters = Counter::ALL
+            .iter()
+            .filter(|counter| !matches!(counter.class(), Class::Traffic | Class::Walk));
         for counter in counters {
             let count = self.report.loss(counter.name());
             if count > 0 {

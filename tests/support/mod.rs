@@ -1,11 +1,14 @@
 //! What the integration tests share: C targets compiled once, targets that speak the line
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, unused_imports)]
 
 mod processes;
+pub mod report;
 pub mod run;
+pub mod truth;
 pub mod venv;
 
+pub use report::{Report, leaf, python_frames};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -14,10 +17,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
-use tracer_common::counter::{Class, Counter};
+pub use truth::Amount;
 
-/// How long anything may take before a test gives up on it.
+/// How long anything may take before a test gives up on it, on a machine of ordinary speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `duration` on this machine: times `OUTLIVE_SLOWNESS`, which emulated machines set.
+fn at_this_speed(duration: Duration) -> Duration {
+    let factor = std::env::var("OUTLIVE_SLOWNESS").map_or(1, |n| n.parse().expect("a number"));
+    duration * factor
+}
 
 /// The folder `tests/`.
 pub fn tests_dir() -> PathBuf {
@@ -44,11 +53,16 @@ pub fn c_target(name: &str) -> PathBuf {
 
 /// Compiles one C file into cargo's scratch folder for tests.
 pub fn compile(source: &Path, name: &str, extra: &[&str]) -> PathBuf {
+    compile_with("gcc", source, name, extra)
+}
+
+/// As [`compile`], by a compiler that understands gcc's options.
+pub fn compile_with(compiler: &str, source: &Path, name: &str, extra: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
     std::fs::create_dir_all(&folder).expect("make the folder of compiled targets");
     let binary = folder.join(name);
     let modified = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
-    let header = source.with_file_name("truth.h");
+    let header = tests_dir().join("targets/c/truth.h");
     if modified(&binary).is_some_and(|built| {
         [source, &header].iter().all(|input| modified(input).is_none_or(|input| input <= built))
     }) {
@@ -57,15 +71,15 @@ pub fn compile(source: &Path, name: &str, extra: &[&str]) -> PathBuf {
     // Beside, then renamed: tests run side by side.
     let beside = tempfile::Builder::new().tempfile_in(&folder).expect("scratch file");
     let beside = beside.into_temp_path();
-    let output = Command::new("gcc")
+    let output = Command::new(compiler)
         .args(["-O1", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-o"])
         .arg(&beside)
         .arg(source)
         .args(extra)
         .output()
-        .expect("run gcc (install gcc and libc6-dev)");
+        .unwrap_or_else(|e| panic!("run {compiler} (`cargo xtask test` installs it): {e}"));
     let messages = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "gcc {}: {messages}", source.display());
+    assert!(output.status.success(), "{compiler} {}: {messages}", source.display());
     beside.persist(&binary).expect("rename the compiled target");
     binary
 }
@@ -173,7 +187,7 @@ impl Outlive {
     /// Waits for the line that says the probes are in place.
     fn wait_until_attached(&mut self, pid: u32) {
         let expected = format!("outlive: attached to PID {pid}");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + at_this_speed(PATIENCE);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stderr.recv_timeout(left) {
@@ -282,74 +296,6 @@ impl Finished {
     }
 }
 
-/// A parsed report.json.
-pub struct Report(pub Value);
-
-/// Bytes and blocks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    pub bytes: u64,
-    pub blocks: u64,
-}
-
-impl Report {
-    pub fn sites(&self) -> &[Value] {
-        self.0["sites"].as_array().expect("sites is a list")
-    }
-
-    pub fn total(&self, name: &str) -> u64 {
-        self.0["totals"][name].as_u64().unwrap_or_else(|| panic!("totals.{name} is missing"))
-    }
-
-    pub fn loss(&self, name: &str) -> u64 {
-        self.0["losses"][name].as_u64().unwrap_or_else(|| panic!("losses.{name} is missing"))
-    }
-
-    /// Sums `field_bytes` and `field_blocks` over the sites whose leaf function is one of these.
-    pub fn sum(&self, field: &str, functions: &[&str]) -> Amount {
-        let mut sum = Amount::default();
-        for site in self.sites().iter().filter(|s| functions.contains(&leaf(s))) {
-            sum.bytes += site[format!("{field}_bytes")].as_u64().expect("a number of bytes");
-            sum.blocks += site[format!("{field}_blocks")].as_u64().expect("a number of blocks");
-        }
-        sum
-    }
-
-    /// Each counter of a loss is in the report, and is zero.
-    pub fn assert_no_losses(&self) {
-        for counter in
-            Counter::ALL.iter().filter(|c| !matches!(c.class(), Class::Traffic | Class::Walk))
-        {
-            assert_eq!(self.loss(counter.name()), 0, "losses.{}", counter.name());
-        }
-    }
-
-    /// Sites that the report calls growing, the largest growth first.
-    pub fn growing(&self) -> Vec<&Value> {
-        let mut growing: Vec<_> =
-            self.sites().iter().filter(|s| s["verdict"].as_str() == Some("growing")).collect();
-        let rate = |s: &Value| s["growth_bytes_per_s"]["estimate"].as_f64().unwrap_or(0.0);
-        growing.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
-        growing
-    }
-}
-
-/// The function that called the allocator.
-pub fn leaf(site: &Value) -> &str {
-    site["frames"][0]["function"].as_str().unwrap_or("")
-}
-
-/// A site's Python frames, leaf first: (function, file, line).
-pub fn python_frames(site: &Value) -> Vec<(String, String, u64)> {
-    let frames = site["frames"].as_array().expect("frames is a list");
-    let text = |frame: &Value, name: &str| frame[name].as_str().unwrap_or("?").to_owned();
-    frames
-        .iter()
-        .filter(|frame| frame["kind"] == "python")
-        .map(|f| (text(f, "function"), text(f, "file"), f["line"].as_u64().unwrap_or(0)))
-        .collect()
-}
-
 /// Runs `outlive` to its end; for commands that are expected to end by themselves.
 pub fn run_outlive<S: AsRef<OsStr>>(args: &[S]) -> std::process::Output {
     let mut command = Command::new(Outlive::binary());
@@ -381,7 +327,7 @@ pub fn send_signal(pid: u32, number: i32) {
 
 /// Asks until the answer is yes; panics with `what` when it never is.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + at_this_speed(Duration::from_secs(10));
     while !holds() {
         assert!(Instant::now() < deadline, "still not so: {what}");
         std::thread::sleep(Duration::from_millis(20));
@@ -389,7 +335,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn next_json(stdout: &Receiver<String>) -> Value {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + at_this_speed(PATIENCE);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match stdout.recv_timeout(left) {
@@ -398,14 +344,14 @@ fn next_json(stdout: &Receiver<String>) -> Value {
                     return value;
                 }
             }
-            Err(RecvTimeoutError::Timeout) => panic!("the target said nothing in {PATIENCE:?}"),
+            Err(RecvTimeoutError::Timeout) => panic!("the target said nothing in time"),
             Err(RecvTimeoutError::Disconnected) => panic!("the target ended without a word"),
         }
     }
 }
 
 fn wait(child: &mut Child, what: &str) -> ExitStatus {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + at_this_speed(PATIENCE);
     loop {
         if let Some(status) = child.try_wait().expect("wait for child") {
             return status;
@@ -413,7 +359,7 @@ fn wait(child: &mut Child, what: &str) -> ExitStatus {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{what} did not end in {PATIENCE:?}");
+            panic!("{what} did not end in time");
         }
         std::thread::sleep(Duration::from_millis(5));
     }

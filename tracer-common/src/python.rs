@@ -28,13 +28,17 @@ pub struct PythonLayout {
     /// (`{int is_initialized; int key}`); 0 where there is none.
     pub tss_avma: u64,
     /// Where `_Py_tss_tstate` lies relative to the thread pointer (3.12 and later), 0 where it does
-    /// not: the thread state of whoever holds the GIL, else null.
+    /// not: the thread state of whoever holds the GIL, else null. Relative to the block of
+    /// `tls_module` where there is one.
     pub tls_offset: i64,
     /// The same of the thread's own state, valid without the GIL too (3.15), 0 where it does not.
     pub gilstate_tls_offset: i64,
+    /// Address, in the target, of the word that holds the thread state of whoever holds the GIL,
+    /// which may be another thread (3.11 and earlier); 0 where there is none.
+    pub current_avma: u64,
     /// One of the `PYTHON_*` constants.
     pub kind: u32,
-    /// One of the `TSS_*` constants.
+    /// One of the `TSS_*` constants: of pthread keys, and of thread-local blocks.
     pub how: u32,
     /// `PyThreadState.thread_id`, which equals the thread pointer; [`NO_OFFSET`]: not checked.
     pub tstate_thread_id: u32,
@@ -55,7 +59,8 @@ pub struct PythonLayout {
     pub frame_entry: u32,
     /// Value of that byte in a frame entered from C.
     pub frame_entry_value: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Module (of the dynamic linker's counting, from 1) whose thread-local block the offsets are
+    /// relative to; 0: to the thread pointer.
+    pub tls_module: u32,
 }
-const _: () = assert!(size_of::<PythonLayout>() == 72);
+const _: () = assert!(size_of::<PythonLayout>() == 80);

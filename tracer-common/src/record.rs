@@ -58,6 +58,8 @@ pub mod domain {
     pub const MALLOC: u32 = 0;
     /// A mapping made by the program itself (mmap, brk, sbrk).
     pub const MMAP: u32 = 1;
+    /// An object of Python's own allocator.
+    pub const PYTHON: u32 = 2;
 }
 
 /// A Python frame as the kernel side saw it.

@@ -67,17 +67,40 @@ pub fn reallocarr_enter(ctx: ProbeContext) -> u32 {
     enter(sp, call::REALLOCATE, bytes, old)
 }
 
+/// Puts an allocation in flight.
 #[inline(always)]
-fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64) -> u32 {
+pub(crate) fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64) -> u32 {
+    enter_between(sp, call, size_bytes, 0, old_address)
+}
+
+/// Puts one in flight that may yield up to `extra_bytes` more than asked for (xallocx).
+#[inline(always)]
+pub(crate) fn enter_between(
+    sp: u64,
+    call: u32,
+    size_bytes: u64,
+    extra_bytes: u64,
+    old_address: u64,
+) -> u32 {
     count(Counter::AllocationHits);
     let Some(thread) = thread::begin(call, sp) else { return 0 };
     thread.size_bytes = size_bytes;
     thread.old_address = old_address;
+    thread.old_length = extra_bytes;
     thread.has_old_block = 0;
-    if call == call::REALLOCATE && old_address != 0 {
+    if has_old_block(call) && old_address != 0 {
         take_old_block(thread, old_address);
     }
     0
+}
+
+/// Whether a call gives up, or changes, a block that exists.
+#[inline(always)]
+fn has_old_block(call: u32) -> bool {
+    matches!(
+        call,
+        call::REALLOCATE | call::REALLOCATE_OR_FREE | call::RESIZE | call::PYTHON_REALLOCATE
+    )
 }
 
 /// Takes the old block of a realloc out of the live map while the call runs: once the allocator
@@ -94,77 +117,120 @@ fn take_old_block(thread: &mut ThreadState, address: u64) {
     }
 }
 
-/// Every allocation function returns through this.
+/// Every allocation function returns through this, but those that throw.
 #[uretprobe]
 pub fn alloc_return(ctx: RetProbeContext) -> u32 {
     count(Counter::ReturnHits);
     let (registers, result) = at_return(&ctx);
-    let Some((thread, call)) = thread::end(registers.sp) else { return 0 };
-    let outcome = match call {
-        call::ALLOCATE => settle(thread, registers, result),
-        call::REALLOCATE => settle_realloc(thread, registers, result),
-        call::POSIX_MEMALIGN => settle_posix_memalign(thread, registers, result as u32),
-        _ => Ok(()),
-    };
-    if let Err(counter) = outcome {
-        count(counter);
+    if let Some((thread, call)) = thread::end(registers.sp) {
+        conclude(thread, call, registers, result);
     }
     0
 }
 
+/// Settles a call that has returned `result`.
 #[inline(always)]
-fn settle_realloc(
+pub(crate) fn conclude(thread: &mut ThreadState, call: u32, registers: Registers, result: u64) {
+    let (block, domain) = match call {
+        call::ALLOCATE | call::NEW => (block_at(result), domain::MALLOC),
+        call::REALLOCATE => (reallocated(thread, result, false), domain::MALLOC),
+        call::REALLOCATE_OR_FREE => (reallocated(thread, result, true), domain::MALLOC),
+        call::RESIZE => (resized(thread, result), domain::MALLOC),
+        call::POSIX_MEMALIGN => (aligned(thread, result as u32), domain::MALLOC),
+        call::PYTHON_ALLOCATE => (block_at(result), domain::PYTHON),
+        call::PYTHON_REALLOCATE => (reallocated(thread, result, false), domain::PYTHON),
+        _ => return,
+    };
+    let outcome = match block {
+        Ok(0) => Ok(()),
+        Ok(address) => settle(thread, registers, address, domain),
+        Err(counter) => Err(counter),
+    };
+    if let Err(counter) = outcome {
+        count(counter);
+    }
+}
+
+/// The block that a plain allocation has returned.
+#[inline(always)]
+fn block_at(result: u64) -> Result<u64, Counter> {
+    if result == 0 { Err(Counter::FailedAllocations) } else { Ok(result) }
+}
+
+/// The new block of a realloc, 0 when it only freed the old one.
+#[inline(always)]
+fn reallocated(
     thread: &mut ThreadState,
-    registers: Registers,
     result: u64,
-) -> Result<(), Counter> {
-    let had_old = thread.old_address != 0;
-    if result == 0 && thread.size_bytes != 0 {
-        // Refused: the old block lives on.
-        if thread.has_old_block == 1 {
-            let key = live_key(thread.old_address, thread.image);
-            let _ = LIVE.insert(key, thread.old_block, REPLACE);
-        }
+    frees_when_refused: bool,
+) -> Result<u64, Counter> {
+    let refused = result == 0 && thread.size_bytes != 0;
+    if refused && !frees_when_refused {
+        put_old_block_back(thread);
         return Err(Counter::FailedAllocations);
     }
+    old_block_died(thread);
+    if refused { Err(Counter::FailedAllocations) } else { Ok(result) }
+}
+
+/// The block of an xallocx whose result is `real_bytes`, with its new size; it was refused when
+/// that is less than was asked for.
+#[inline(always)]
+fn resized(thread: &mut ThreadState, real_bytes: u64) -> Result<u64, Counter> {
+    if real_bytes < thread.size_bytes {
+        put_old_block_back(thread);
+        return Err(Counter::FailedAllocations);
+    }
+    old_block_died(thread);
+    // What lies above the request is the allocator's rounding.
+    let most = thread.size_bytes.saturating_add(thread.old_length);
+    thread.size_bytes = if real_bytes < most { real_bytes } else { most };
+    Ok(thread.old_address)
+}
+
+/// Refused: the old block lives on.
+#[inline(always)]
+fn put_old_block_back(thread: &ThreadState) {
     if thread.has_old_block == 1 {
-        died(&thread.old_block);
-    } else if had_old {
-        count(Counter::FreedUnknownBlocks);
+        let key = live_key(thread.old_address, thread.image);
+        let _ = LIVE.insert(key, thread.old_block, REPLACE);
     }
-    if result == 0 {
-        // realloc(block, 0) that only freed.
-        return Ok(());
-    }
-    settle(thread, registers, result)
 }
 
 #[inline(always)]
-fn settle_posix_memalign(
-    thread: &mut ThreadState,
-    registers: Registers,
-    error: u32,
-) -> Result<(), Counter> {
+fn old_block_died(thread: &ThreadState) {
+    if thread.has_old_block == 1 {
+        died(&thread.old_block);
+    } else if thread.old_address != 0 {
+        count(Counter::FreedUnknownBlocks);
+    }
+}
+
+/// The block of a posix_memalign, from its out-parameter.
+#[inline(always)]
+fn aligned(thread: &ThreadState, error: u32) -> Result<u64, Counter> {
     if error != 0 {
         return Err(Counter::FailedAllocations);
     }
     // SAFETY: the helper checks the address.
     let block = unsafe { bpf_probe_read_user(thread.old_address as *const u64) }
         .map_err(|_| Counter::ResultUnreadable)?;
-    settle(thread, registers, block)
+    block_at(block)
 }
 
 /// Books the block at `address`, or says what stood in the way.
 #[inline(always)]
-fn settle(thread: &mut ThreadState, registers: Registers, address: u64) -> Result<(), Counter> {
-    if address == 0 {
-        return Err(Counter::FailedAllocations);
-    }
+fn settle(
+    thread: &mut ThreadState,
+    registers: Registers,
+    address: u64,
+    domain: u32,
+) -> Result<(), Counter> {
     let size_bytes = thread.size_bytes;
     if size_bytes < config!(min_size_bytes) {
         return Err(Counter::BelowMinSizeBlocks);
     }
-    unwind::walk(thread, registers, domain::MALLOC);
+    unwind::walk(thread, registers, domain);
     let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
     let key = live_key(address, thread.image);
     if LIVE.insert(key, block, NO_REPLACE).is_err() {

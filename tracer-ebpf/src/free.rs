@@ -1,22 +1,35 @@
 //! The free probe: one look-up, one removal, one addition. It has no return probe.
 
-use crate::{account::died, counters::count, maps::LIVE, registers::at_entry, thread};
+use crate::{
+    account::died,
+    counters::count,
+    maps::LIVE,
+    registers::at_entry,
+    thread::{self, Freeing},
+};
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{counter::Counter, slot::live_key};
 
-/// free, cfree (block).
+/// free, cfree (block), and what frees it with a size or an alignment behind.
 #[uprobe]
 pub fn free_enter(ctx: ProbeContext) -> u32 {
-    count(Counter::FreeHits);
     let (sp, [address, ..]) = at_entry(&ctx);
+    release(sp, address)
+}
+
+/// Books the free of a block by a function entered with stack pointer `sp`.
+#[inline(always)]
+pub(crate) fn release(sp: u64, address: u64) -> u32 {
+    count(Counter::FreeHits);
     if address == 0 {
         return 0;
     }
     // Inside realloc it is realloc that books it.
-    let Some(image) = thread::image_outside_calls(sp) else { return 0 };
+    let Some(Freeing { image, again }) = thread::begin_free(sp, address) else { return 0 };
+    let unknown = if again { Counter::NestedCalls } else { Counter::FreedUnknownBlocks };
     let key = live_key(address, image);
     let Some(block) = LIVE.get_ptr(key) else {
-        count(Counter::FreedUnknownBlocks);
+        count(unknown);
         return 0;
     };
     // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller, who
@@ -25,7 +38,7 @@ pub fn free_enter(ctx: ProbeContext) -> u32 {
     if LIVE.remove(key).is_ok() {
         died(&block);
     } else {
-        count(Counter::FreedUnknownBlocks);
+        count(unknown);
     }
     0
 }

@@ -1,7 +1,8 @@
 //! The kernel side: settles every allocation and free where it happens, so that user space
 //! reads counters once a tick and never sees single events.
 //!
-//! One file per probe family (`alloc`, `free`, `mapping`, `loader`, `process`); what they share is in
+//! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
+//! `mapping`, `loader`, `process`); what they share is in
 //! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -19,12 +20,16 @@ mod configuration;
 mod counters;
 mod floor;
 mod free;
+mod heap;
+mod jemalloc;
 mod loader;
 mod mapping;
 mod maps;
 mod process;
+mod pyobject;
 mod registers;
 mod thread;
+mod throwing;
 mod unwind;
 
 /// Licence the kernel reads: some helpers are for GPL-compatible programs only.

@@ -1,6 +1,9 @@
 //! The target's registers at a probe (x86-64 System V calling convention).
 
-use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use aya_ebpf::{
+    helpers::bpf_probe_read_user,
+    programs::{ProbeContext, RetProbeContext},
+};
 
 /// What the programs need of them.
 #[repr(C)]
@@ -20,6 +23,17 @@ pub fn at_return(ctx: &RetProbeContext) -> (Registers, u64) {
     // SAFETY: the context of a kprobe-type program is the thread's pt_regs.
     let regs = unsafe { &*ctx.regs };
     (Registers { ip: regs.rip, sp: regs.rsp, bp: regs.rbp }, regs.rax)
+}
+
+/// Registers as [`at_return`] has them, and the function's result, at a probe that stands on a
+/// return instruction; `None` when the return address cannot be read.
+#[inline(always)]
+pub fn at_exit(ctx: &ProbeContext) -> Option<(Registers, u64)> {
+    // SAFETY: the context of a kprobe-type program is the thread's pt_regs.
+    let regs = unsafe { &*ctx.regs };
+    // SAFETY: the helper checks the address.
+    let ip = unsafe { bpf_probe_read_user(regs.rsp as *const u64) }.ok()?;
+    Some((Registers { ip, sp: regs.rsp.wrapping_add(8), bp: regs.rbp }, regs.rax))
 }
 
 /// Stack pointer and the first four arguments at an entry probe. The probe's instruction is

@@ -10,7 +10,11 @@ use crate::{
     unwind::{native, window},
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
-use tracer_common::{counter::Counter, record::NewStack, slot::LiveBlock};
+use tracer_common::{
+    counter::Counter,
+    record::{NewStack, PythonFrame},
+    slot::LiveBlock,
+};
 
 /// What a call in flight is; 0 is none.
 pub mod call {
@@ -28,6 +32,16 @@ pub mod call {
     pub const BRK: u32 = 6;
     /// sbrk.
     pub const SBRK: u32 = 7;
+    /// operator new and its kin, which throw where they fail.
+    pub const NEW: u32 = 8;
+    /// xallocx: the block stays where it is, and the result is its new size.
+    pub const RESIZE: u32 = 9;
+    /// realloc that frees the old block where it fails (reallocf).
+    pub const REALLOCATE_OR_FREE: u32 = 10;
+    /// An object of Python's own allocator.
+    pub const PYTHON_ALLOCATE: u32 = 11;
+    /// Its realloc.
+    pub const PYTHON_REALLOCATE: u32 = 12;
 }
 
 /// A thread's call in flight and its scratch memory.
@@ -41,18 +55,26 @@ pub struct ThreadState {
     pub image: u16,
     /// Index of its process in the process table.
     pub process: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Scratch: 1 when no frame pointer, which may be anything, led to `frame`.
+    pub is_certain: u32,
     /// Stack pointer at the call's entry: the address of its return address.
     pub sp: u64,
     /// Requested bytes (mapping calls: length).
     pub size_bytes: u64,
     /// realloc, mremap: the old address. posix_memalign: where the result goes. brk: the old break.
     pub old_address: u64,
-    /// mremap: the old length in bytes. mmap: protection (low half) and flags (high half).
+    /// mremap: the old length in bytes. xallocx: bytes beyond those asked for. mmap: protection
+    /// (low half) and flags (high half).
     pub old_length: u64,
+    /// What was freed last, while nothing has been allocated since: one free may be made of
+    /// layers, each with a probe of its own (`_PyObject_Free`, then libc's free).
+    pub freed_address: u64,
     /// realloc: the live-map entry of the old block, taken out while the call runs.
     pub old_block: LiveBlock,
+    /// Scratch: the Python frame that the walk has come to.
+    pub python_frame: PythonFrame,
+    /// Scratch: its caller.
+    pub python_previous: u64,
     /// Scratch: words read from the target.
     pub words: [u64; 16],
     /// Scratch: registers of the frame that the walk has come to.
@@ -99,6 +121,7 @@ pub fn begin(call: u32, sp: u64) -> Option<&'static mut ThreadState> {
     }
     thread.call = call;
     thread.sp = sp;
+    thread.freed_address = 0;
     Some(thread)
 }
 
@@ -106,18 +129,68 @@ pub fn begin(call: u32, sp: u64) -> Option<&'static mut ThreadState> {
 /// books what happens, and `None` is counted.
 #[inline(always)]
 pub fn image_outside_calls(sp: u64) -> Option<u16> {
+    outside_calls(sp).map(|(image, _)| image)
+}
+
+#[inline(always)]
+fn outside_calls(sp: u64) -> Option<(u16, Option<&'static mut ThreadState>)> {
     let Some(thread) = find(current_tid()) else {
         let found = process::current();
         if found.is_none() {
             count(Counter::UnknownProcess);
         }
-        return found.map(|(_, entry)| entry.image as u16);
+        return found.map(|(_, entry)| (entry.image as u16, None));
     };
     if thread.is_nested(sp) {
         count(Counter::NestedCalls);
         return None;
     }
-    Some(thread.image)
+    Some((thread.image, Some(thread)))
+}
+
+/// A free that begins outside every call in flight.
+pub struct Freeing {
+    /// Image of the thread.
+    pub image: u16,
+    /// The thread freed this address a moment ago: an inner layer of the same free, unless the
+    /// block is live.
+    pub again: bool,
+}
+
+/// Tells what a free of `address` is, and notes it; `None` as for [`image_outside_calls`].
+#[inline(always)]
+pub fn begin_free(sp: u64, address: u64) -> Option<Freeing> {
+    let (image, thread) = outside_calls(sp)?;
+    let Some(thread) = thread else { return Some(Freeing { image, again: false }) };
+    let again = thread.freed_address == address;
+    thread.freed_address = address;
+    Some(Freeing { image, again })
+}
+
+/// Takes the call in flight of the current thread, if it is one that is settled by a probe on the
+/// function's exit and that exit is its own.
+#[inline(always)]
+pub fn end_at_exit(sp_after_return: u64) -> Option<(&'static mut ThreadState, u32)> {
+    let thread = find(current_tid())?;
+    // The exit may be shared with a function that has a return probe: that one is settled there,
+    // since the return address on the stack is the trampoline's now.
+    if thread.call != call::NEW {
+        return None;
+    }
+    let call = thread.finish(sp_after_return)?;
+    Some((thread, call))
+}
+
+/// An exception is raised by a frame at `sp`: a call in flight that can throw ends with it.
+#[inline(always)]
+pub fn abandon(sp: u64) {
+    if let Some(thread) = find(current_tid())
+        && thread.call == call::NEW
+        && sp < thread.sp
+    {
+        thread.call = 0;
+        count(Counter::FailedAllocations);
+    }
 }
 
 /// Takes the call in flight of the current thread, if the return that leaves the stack pointer at
@@ -167,8 +240,10 @@ impl ThreadState {
                 return true;
             }
         }
+        // One that throws has no return to miss.
+        let threw = self.call == call::NEW;
         self.call = 0;
-        count(Counter::ReturnsMissed);
+        count(if threw { Counter::FailedAllocations } else { Counter::ReturnsMissed });
         false
     }
 

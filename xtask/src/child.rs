@@ -62,8 +62,8 @@ impl Guarded {
             let sender = sender.clone();
             // Reads on when nobody listens any more, so that the child never blocks on a pipe.
             thread::spawn(move || {
-                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                    let _ = sender.send(line);
+                for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                    let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
                 }
             });
         }

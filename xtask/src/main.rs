@@ -9,6 +9,8 @@ mod command;
 mod debian;
 mod demo;
 mod interpreters;
+mod kernels;
+mod node;
 mod test;
 mod tidy;
 mod venv;
@@ -40,6 +42,7 @@ While working:
   cargo xtask build --release   target/bpf/outlive.bpf.o, then target/release/outlive
   cargo xtask test --host-only  what needs neither root nor the BPF toolchain
   cargo xtask interpreters      every CPython that the tests trace, installed where missing
+  cargo xtask kernels           the real probes on Linux 6.1 and 6.12, in about two minutes
   cargo xtask tidy              the rules that no compiler knows
 
 cargo check, clippy and unit tests run without any of this: outlive then embeds a stub in
@@ -57,6 +60,8 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Find or install every CPython that the tests trace, and list them
     Interpreters,
+    /// Run tests with real probes on Debian's 6.1 and 6.12, under QEMU
+    Kernels(kernels::KernelsArgs),
     /// Check imports, file lengths, headers, names and SAFETY comments
     Tidy,
 }
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Interpreters => interpreters::run(),
+        Verb::Kernels(args) => kernels::run(&args),
         Verb::Tidy => tidy::run(),
     };
     match result {

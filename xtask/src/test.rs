@@ -5,10 +5,28 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{bpf_toolchain, build, command, debian, interpreters, tidy, venv, workspace};
+use crate::kernels::{self, KernelsArgs};
+use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
 
 /// Packages that tests use beyond the BPF toolchain.
-const TEST_PACKAGES: [&str; 5] = ["gcc", "libc6-dev", "bpftool", "python3", "python3-venv"];
+const TEST_PACKAGES: [&str; 16] = [
+    "gcc",
+    "g++",
+    "make",
+    "binutils",
+    "libc6-dev",
+    "bpftool",
+    "python3",
+    "python3-venv",
+    "libpython3.11-testsuite",
+    "musl-tools",
+    "libjemalloc2",
+    "libjemalloc-dev",
+    "libmimalloc2.0",
+    "libmimalloc-dev",
+    "libtcmalloc-minimal4",
+    "libgoogle-perftools-dev",
+];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -90,6 +108,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         command::run(cargo.args(&args.filter))
     });
     integration(&mut summary, args, ready);
+    other_kernels(&mut summary, args, ready);
     summary.finish()
 }
 
@@ -111,8 +130,9 @@ fn set_up(summary: &mut Summary) -> bool {
     });
     // One that cannot be had fails its own lines of the matrix test, and nothing else.
     summary.step("interpreters", || interpreters::ensure().map(drop));
+    let node = summary.step("Node.js", || node::ensure().map(drop));
     let object = summary.step("kernel side", build::bpf_object);
-    packages && venv && object
+    packages && venv && node && object
 }
 
 /// Formatting, lints and tidy: no probes, no root.
@@ -166,8 +186,24 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
             "*",
             "--",
         ]);
+        cargo.env("OUTLIVE_NODE", node::ensure()?);
         command::run(cargo.arg("--test-threads=1").args(&args.filter))
     });
+}
+
+/// The same probes on other kernels: needs no root beyond what installing packages needs.
+fn other_kernels(summary: &mut Summary, args: &TestArgs, ready: bool) {
+    const NAME: &str = "Linux 6.1 and 6.12 under QEMU, real probes";
+    if args.host_only {
+        return summary.skip(NAME, "--host-only");
+    }
+    if !ready {
+        return summary.skip(NAME, "the set-up failed");
+    }
+    if !debian::is_debian() {
+        return summary.skip(NAME, "the kernels are Debian's, and this is another system");
+    }
+    summary.step(NAME, || kernels::run(&KernelsArgs::all(args.filter.clone())));
 }
 
 fn has_integration_tests() -> bool {

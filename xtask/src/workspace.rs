@@ -27,6 +27,11 @@ pub fn outlive_binary() -> PathBuf {
     target_dir().join("release/outlive")
 }
 
+/// Where the integration tests put the C targets that they compile.
+pub fn c_targets_dir() -> PathBuf {
+    target_dir().join("tmp/c")
+}
+
 /// Tools that outlast `cargo clean`.
 ///
 /// # Errors
@@ -43,12 +48,17 @@ pub fn interpreters_dir() -> Result<PathBuf> {
     Ok(cache_dir()?.join("interpreters"))
 }
 
-/// `$XDG_CACHE_HOME` or `~/.cache`, then `outlive`.
-fn cache_dir() -> Result<PathBuf> {
+/// What outlasts `cargo clean`: `$XDG_CACHE_HOME` or `~/.cache`, then `outlive`.
+///
+/// # Errors
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn cache_dir() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .filter(|dir| !dir.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set: no place for what is built once")?;
+        .context(
+            "neither XDG_CACHE_HOME nor HOME is set: no place for what is fetched and built once",
+        )?;
     Ok(cache.join("outlive"))
 }

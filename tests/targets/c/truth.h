@@ -12,7 +12,13 @@
 #ifndef OUTLIVE_TRUTH_H
 #define OUTLIVE_TRUTH_H
 
+#ifdef __cplusplus
+#include <atomic>
+typedef std::atomic<long> counter_t;
+#else
 #include <stdatomic.h>
+typedef _Atomic long counter_t;
+#endif
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,15 +32,15 @@
 
 struct site {
     const char *function;
-    const char *alias; /* another name that the leaf frame may bear, or NULL */
+    const char *alias; /* other names that the leaf frame may bear, with | between, or NULL */
     int blocks_are_undefined; /* a mapping with a hole: how many blocks is that? */
-    _Atomic long allocated_bytes, allocated_blocks, freed_bytes, freed_blocks;
+    counter_t allocated_bytes, allocated_blocks, freed_bytes, freed_blocks;
 };
 
 /* Pointers go through here, so that no compiler can prove an allocation useless. */
 static void *volatile sink;
-static _Atomic long freed_unknown_blocks;
-static _Atomic long failed_allocations;
+static counter_t freed_unknown_blocks;
+static counter_t failed_allocations;
 
 static inline void *born(struct site *site, void *block, size_t bytes) {
     sink = block;
@@ -83,13 +89,14 @@ static inline void print_truth(const char *program, struct site *const *sites, s
         const struct site *s = sites[i];
         char blocks[24] = "null";
         if (!s->blocks_are_undefined)
-            snprintf(blocks, sizeof blocks, "%ld", s->allocated_blocks - s->freed_blocks);
+            snprintf(blocks, sizeof blocks, "%ld",
+                (long)s->allocated_blocks - (long)s->freed_blocks);
         used += (size_t)snprintf(text + used, sizeof text - used,
             "%s{\"function\":\"%s\",\"alias\":\"%s\",\"live_bytes\":%ld,\"live_blocks\":%s,"
             "\"allocated_bytes\":%ld,\"allocated_blocks\":%ld,\"freed_bytes\":%ld,"
             "\"freed_blocks\":%ld}",
             i ? "," : "", s->function, s->alias ? s->alias : s->function,
-            s->allocated_bytes - s->freed_bytes, blocks, (long)s->allocated_bytes,
+            (long)s->allocated_bytes - (long)s->freed_bytes, blocks, (long)s->allocated_bytes,
             (long)s->allocated_blocks, (long)s->freed_bytes, (long)s->freed_blocks);
     }
     used += (size_t)snprintf(text + used, sizeof text - used, "]}\n");

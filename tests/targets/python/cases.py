@@ -13,6 +13,7 @@ which, from 3.11 on, nothing may stand, since Python calls Python there without 
 import asyncio
 import ctypes
 import functools
+import importlib
 import inspect
 import json
 import os
@@ -371,7 +372,7 @@ def not_ascii():
 
 IN_SUB_INTERPRETER = "\n".join(
     [
-        "import os, sys",
+        "import os, sys, time",
         f"FREE_THREADED = {FREE_THREADED}",
         "if FREE_THREADED: import ctypes",
         inspect.getsource(taker),
@@ -381,9 +382,13 @@ IN_SUB_INTERPRETER = "\n".join(
         "    frames, block = stack(), take(size)",
         "    KEPT.append(block)",
         "    return frames, sys.getsizeof(block) if isinstance(block, bytes) else size",
+        # What an interpreter makes once, on first use, is none of the case's.
+        "take(1)",
         f"for _ in range({TIMES}):",
         "    result = in_sub_interpreter(2600)",
         "os.write(PIPE, repr(result).encode())",
+        # The code dies with the interpreter's answer: it may be looked at before.
+        "time.sleep(0.5)",
     ]
 )
 
@@ -440,7 +445,18 @@ def wait_for_line():
         pass
 
 
+def load_libraries():
+    """Has what the cases load mapped before anything is traced: stacks through code that was mapped
+    a moment ago are cut, which is a matter of its own."""
+    for name in ("bz2", "_interpreters", "_xxsubinterpreters"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            pass
+
+
 if __name__ == "__main__":
+    load_libraries()
     say(ready=True)
     wait_for_line()
     for each in Case.known:

@@ -2,8 +2,8 @@
 //! knows where the interpreter's loop is.
 //!
 //! What takes long to verify stands in functions of their own with global linkage
-//! (`walk_stack`, `find_rule`, `fill_window`, `pending_return`): the verifier looks at such a
-//! function once and not at each of its calls.
+//! (`walk_stack`, `take_frame`, `walk_python`, `read_frame`, `find_rule`, `fill_window`,
+//! `pending_return`): the verifier looks at such a function once and not at each of its calls.
 
 pub mod native;
 mod python;
@@ -40,13 +40,26 @@ extern "C" fn walk_stack(thread: *mut ThreadState, ip: u64, sp: u64, bp: u64, do
     stack.domain = domain;
     stack.image = u32::from(thread.image);
     let seed = mix(SEED, u64::from(domain) | (u64::from(stack.image) << 32));
-    let Some(process) = process::entry(thread.process) else { return 0 };
-    let hash = native::walk(thread, process, Registers { ip, sp, bp }, seed);
-    let hash = python::walk(thread, &process.python, hash);
+    thread.stack.stack_hash = native::walk(thread, Registers { ip, sp, bp }, seed);
+    walk_python(thread);
+    let hash = thread.stack.stack_hash;
     // 0 and 1 have a meaning of their own.
     thread.stack.stack_hash = if hash < 2 { hash + 2 } else { hash };
     counters::count_walk(Counter::NativeWalksBottom, thread.stack.native_end);
     counters::count_walk(Counter::PythonWalksBottom, thread.stack.python_end);
+    0
+}
+
+/// Walks the interpreter's frames into `thread.stack`. A function of its own so that its variables
+/// and those of the native walk need not both fit onto the 512 bytes that programs have. The
+/// result means nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_python(thread: *mut ThreadState) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
+    let Some(process) = process::entry(thread.process) else { return 0 };
+    thread.stack.stack_hash = python::walk(thread, &process.python, thread.stack.stack_hash);
     0
 }
 

@@ -1,19 +1,27 @@
 //! The Python walk: from the thread's pointer to its thread state, and along its frames.
 //!
 //! The thread is stopped in a probe, so the chain is consistent; its memory is hostile input all
-//! the same, so every read may fail and the walk is bounded.
+//! the same, so every read may fail, the walk is bounded, and a chain that bites its tail is called
+//! what it is.
 
 use super::mix;
-use crate::{configuration::config, thread::ThreadState};
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
+use crate::{configuration::config, process, thread::ThreadState};
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user as read_user,
+    generated::bpf_probe_read_user,
+};
+use core::ffi::c_void;
 use tracer_common::{
     limits::MAX_PYTHON_FRAMES,
     python::{INSTR_POINTER, NO_OFFSET, PYTHON_NONE, PythonLayout, TSS_GLIBC},
     record::{PythonFrame, walk_end},
 };
 
-/// Words of a frame that are read in one go.
+/// Words of a frame object that are read in one go (up to 3.10).
 const FRAME_WORDS: usize = 14;
+/// The same of an interpreter frame (3.11 and later): it may end where its page does, so no more
+/// is read than the smallest one has.
+const SLIM_FRAME_WORDS: usize = 10;
 /// Tags that code references of 3.14 and later carry in their low bits.
 const TAGS: u64 = 7;
 /// pthread keys that live in the thread descriptor itself (glibc, PTHREAD_KEY_2NDLEVEL_SIZE).
@@ -24,6 +32,8 @@ const GLIBC_FIRST_BLOCK: u64 = 0x310;
 const GLIBC_BLOCKS: u64 = 0x510;
 /// `struct pthread.tsd` (musl, x86-64), in bytes.
 const MUSL_TSD: u64 = 0x80;
+/// Where the thread descriptor has its table of thread-local blocks (glibc and musl, x86-64).
+const DTV: u64 = 8;
 
 /// Fills the Python half of `thread.stack`; returns the hash with its frames mixed in.
 #[inline(always)]
@@ -33,29 +43,64 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
     if layout.kind == PYTHON_NONE {
         return hash;
     }
-    let Some(mut frame) = innermost_frame(layout) else { return hash };
+    let mut frame = match innermost_frame(layout) {
+        Ok(frame) => frame,
+        Err(end) => {
+            thread.stack.python_end = end;
+            return hash;
+        }
+    };
     let mut end = walk_end::TOO_DEEP;
     let mut taken = 0;
+    // A chain that comes back to a frame it has passed never ends: each power of two a frame is
+    // remembered, and meeting it again proves the circle.
+    let mut passed = 0;
     for index in 0..MAX_PYTHON_FRAMES {
         if frame == 0 {
             end = walk_end::BOTTOM;
             break;
         }
-        // SAFETY: the helper checks the address.
-        let Ok(words) = (unsafe { bpf_probe_read_user(frame as *const [u64; FRAME_WORDS]) }) else {
+        if frame == passed {
+            end = walk_end::BAD_INTERPRETER_STATE;
+            break;
+        }
+        if index & (index + 1) == 0 {
+            passed = frame;
+        }
+        if read_frame(thread, thread.process, frame) == 0 {
             end = walk_end::UNREADABLE;
             break;
-        };
-        thread.words[..FRAME_WORDS].copy_from_slice(&words);
-        let seen = describe(thread, layout);
+        }
+        let seen = thread.python_frame;
         thread.stack.python[index] = seen;
         taken = index + 1;
         hash = mix(mix(hash, seen.code_avma), u64::from(seen.instr_offset as u32));
-        frame = word(thread, layout.frame_previous);
+        frame = thread.python_previous;
     }
     thread.stack.python_count = taken as u32;
     thread.stack.python_end = end;
     hash
+}
+
+/// Reads the frame at `frame` and puts what is kept of it, and its caller, into the thread's
+/// scratch memory; 0 where it cannot be read. `process` is an index in the process table.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_frame(thread: *mut ThreadState, process: u32, frame: u64) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
+    let Some(process) = process::entry(process) else { return 0 };
+    let layout = &process.python;
+    let is_slim = layout.instr_form == INSTR_POINTER;
+    let words = if is_slim { SLIM_FRAME_WORDS } else { FRAME_WORDS };
+    let place = (&raw mut thread.words).cast::<c_void>();
+    // SAFETY: the place has room for either; the helper checks the address.
+    if unsafe { bpf_probe_read_user(place, 8 * words as u32, frame as *const c_void) } != 0 {
+        return 0;
+    }
+    thread.python_frame = describe(thread, layout);
+    thread.python_previous = word(thread, layout.frame_previous);
+    1
 }
 
 /// What is kept of the frame just read.
@@ -83,56 +128,99 @@ fn word(thread: &ThreadState, offset: u32) -> u64 {
     thread.words[(offset as usize / 8) & 15]
 }
 
-/// The innermost frame of the current thread; `None` where it runs no Python.
+/// The innermost frame of the current thread; else how the walk ends.
 #[inline(always)]
-fn innermost_frame(layout: &PythonLayout) -> Option<u64> {
+fn innermost_frame(layout: &PythonLayout) -> Result<u64, u32> {
     let state = thread_state(layout)?;
-    let frame = read(state + u64::from(layout.tstate_frame))?;
-    if layout.cframe_frame == NO_OFFSET {
-        return (frame != 0).then_some(frame);
+    let unreadable = walk_end::UNREADABLE;
+    let mut frame = read(state + u64::from(layout.tstate_frame)).ok_or(unreadable)?;
+    if layout.cframe_frame != NO_OFFSET && frame != 0 {
+        frame = read(frame + u64::from(layout.cframe_frame)).ok_or(unreadable)?;
     }
-    if frame == 0 {
-        return None;
-    }
-    read(frame + u64::from(layout.cframe_frame)).filter(|frame| *frame != 0)
+    if frame == 0 { Err(walk_end::ABSENT) } else { Ok(frame) }
 }
 
-/// `PyThreadState` of the current thread. The one of the GIL's holder first, which is right in
-/// sub-interpreters; it is null without the GIL, when the thread's own one serves.
+/// `PyThreadState` of the current thread; else how the walk ends. The one of the GIL's holder
+/// first, which is right in sub-interpreters; it is null without the GIL (or another thread's),
+/// when the thread's own one serves.
 #[inline(always)]
-fn thread_state(layout: &PythonLayout) -> Option<u64> {
+fn thread_state(layout: &PythonLayout) -> Result<u64, u32> {
     // SAFETY: returns the current task, which is alive.
     let task = unsafe { bpf_get_current_task() };
     let slot = task + u64::from(config!(kernel.task_fsbase));
     // SAFETY: the helper checks the address.
-    let fs = unsafe { bpf_probe_read_kernel(slot as *const u64) }.ok()?;
+    let fs = unsafe { bpf_probe_read_kernel(slot as *const u64) }.unwrap_or(0);
     if fs == 0 {
-        return None;
+        return Err(walk_end::ABSENT);
     }
-    let state = current_state(layout, fs)?;
-    if layout.tstate_thread_id != NO_OFFSET
-        && read(state + u64::from(layout.tstate_thread_id))? != fs
+    // A thread state of another thread where only this thread's can be: the word is damaged.
+    let mut end = walk_end::ABSENT;
+    if layout.current_avma != 0
+        && let Some(state) = read(layout.current_avma)
+        && is_own(layout, state, fs)
     {
-        return None;
+        return Ok(state);
     }
-    Some(state)
+    let has_tls = layout.tls_offset != 0 || layout.tls_module != 0;
+    if has_tls && let Some(block) = tls_block(layout, fs) {
+        match read(block.wrapping_add_signed(layout.tls_offset)) {
+            Some(state) if state != 0 => {
+                if is_own(layout, state, fs) {
+                    return Ok(state);
+                }
+                end = walk_end::BAD_INTERPRETER_STATE;
+            }
+            _ => {}
+        }
+        if layout.gilstate_tls_offset != 0
+            && let Some(state) = read(block.wrapping_add_signed(layout.gilstate_tls_offset))
+            && state != 0
+        {
+            if is_own(layout, state, fs) {
+                return Ok(state);
+            }
+            end = walk_end::BAD_INTERPRETER_STATE;
+        }
+    }
+    if layout.tss_avma != 0
+        && let Some(state) = state_by_key(layout, fs)
+    {
+        if is_own(layout, state, fs) {
+            return Ok(state);
+        }
+        end = walk_end::BAD_INTERPRETER_STATE;
+    }
+    Err(end)
 }
 
+/// Whether a thread state is that of the thread whose descriptor is at `fs`.
 #[inline(always)]
-fn current_state(layout: &PythonLayout, fs: u64) -> Option<u64> {
-    if layout.tls_offset != 0
-        && let Some(state) = read(fs.wrapping_add_signed(layout.tls_offset))
-        && state != 0
-    {
-        return Some(state);
+fn is_own(layout: &PythonLayout, state: u64, fs: u64) -> bool {
+    layout.tstate_thread_id == NO_OFFSET
+        || read(state.wrapping_add(u64::from(layout.tstate_thread_id))) == Some(fs)
+}
+
+/// What thread-local offsets are relative to: the thread pointer, or the thread's block of a
+/// module, which may not exist (yet).
+#[inline(always)]
+fn tls_block(layout: &PythonLayout, fs: u64) -> Option<u64> {
+    if layout.tls_module == 0 {
+        return Some(fs);
     }
-    if layout.gilstate_tls_offset != 0 {
-        return read(fs.wrapping_add_signed(layout.gilstate_tls_offset)).filter(|s| *s != 0);
-    }
-    if layout.tss_avma == 0 {
+    let dtv = read(fs + DTV)?;
+    let module = u64::from(layout.tls_module);
+    // glibc: {block, to be freed} an entry, the number of entries two words before the first;
+    // musl: a word an entry, the number of entries in the first.
+    let (count_at, entry_at) = if layout.how == TSS_GLIBC {
+        (dtv.wrapping_sub(16), dtv.wrapping_add(16 * module))
+    } else {
+        (dtv, dtv.wrapping_add(8 * module))
+    };
+    if read(count_at)? < module {
         return None;
     }
-    state_by_key(layout, fs)
+    // glibc marks a block that was never used with all ones.
+    read(entry_at).filter(|block| *block != 0 && *block != u64::MAX)
 }
 
 /// Through the pthread key: valid with the GIL held and released.
@@ -163,5 +251,5 @@ fn state_by_key(layout: &PythonLayout, fs: u64) -> Option<u64> {
 #[inline(always)]
 fn read(address: u64) -> Option<u64> {
     // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
+    unsafe { read_user(address as *const u64) }.ok()
 }

@@ -30,11 +30,8 @@ pub const WENT_ON: u32 = u32::MAX;
 /// `walk_end`). The instruction pointer is a return address; of a frame that a signal
 /// interrupted, its instruction plus one, so that one less is always an address of the code that
 /// runs.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn to_caller(thread: *mut ThreadState, number: Number) -> u32 {
-    // SAFETY: null, or the state of the current thread, which nobody else touches.
-    let Some(thread) = (unsafe { thread.as_mut() }) else { return walk_end::UNREADABLE };
+#[inline(always)]
+pub fn to_caller(thread: &mut ThreadState, number: Number) -> u32 {
     match leave(thread, number) {
         Ok(caller) => {
             thread.frame = caller;

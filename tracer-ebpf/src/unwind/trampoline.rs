@@ -3,7 +3,8 @@
 //! the true address is with the task.
 
 use crate::configuration::config;
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel};
+use core::ffi::c_void;
 
 /// Pending returns that are looked through, innermost first; the kernel allows 64 to a thread.
 const MAX_PENDING: usize = 64;
@@ -32,9 +33,12 @@ pub extern "C" fn pending_return(slot: u64) -> u64 {
     0
 }
 
-/// A word of the kernel's memory; 0 where it cannot be read.
+/// A word of the kernel's memory; 0 where it cannot be read. Without a branch: in a loop, older
+/// verifiers follow each to the end.
 #[inline(always)]
 fn word(address: u64) -> u64 {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
+    let mut word = 0_u64;
+    // SAFETY: the helper checks the address, and clears the place when it fails.
+    unsafe { bpf_probe_read_kernel((&raw mut word).cast(), 8, address as *const c_void) };
+    word
 }

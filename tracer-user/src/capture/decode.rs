@@ -58,6 +58,7 @@ fn domain_of(number: u32) -> Result<Domain> {
     match number {
         domain::MALLOC => Ok(Domain::Malloc),
         domain::MMAP => Ok(Domain::Mmap),
+        domain::PYTHON => Ok(Domain::Python),
         other => Err(DecodeError::Number(other, "domain")),
     }
 }

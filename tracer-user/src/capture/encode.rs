@@ -12,6 +12,7 @@ pub(super) fn domain_number(of: Domain) -> u32 {
     match of {
         Domain::Malloc => domain::MALLOC,
         Domain::Mmap => domain::MMAP,
+        Domain::Python => domain::PYTHON,
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Meta {
     pub processes: Vec<ProcessMeta>,
     /// Children that ended, or could not be traced, before they were followed.
     pub children_missed: u64,
+    /// What is seen of Python's small objects, where the target runs Python.
+    pub python_objects: Option<PythonObjects>,
 }
 
 /// A process that was followed.
@@ -70,6 +72,24 @@ pub enum ProcessEnd {
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+/// What is seen of Python's small objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PythonObjects {
+    /// How they are followed: `malloc`, `probed` or `arenas`.
+    pub way: String,
+    /// What that covers, in a sentence.
+    pub covers: String,
+    /// Bytes of arenas, which hold objects that cannot be attributed to a line; `None` where
+    /// everything is attributed, or where they could not be read.
+    pub unattributed_bytes: Option<u64>,
+}
+
+impl PythonObjects {
+    /// [`PythonObjects::way`] of arenas.
+    pub const ARENAS: &str = "arenas";
 }
 
 /// The process that was watched.

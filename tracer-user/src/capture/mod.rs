@@ -13,8 +13,8 @@ mod writer;
 
 pub use decode::DecodeError;
 pub use meta::{
-    EndReason, Host, MappedFile, Meta, ProcessEnd, ProcessMeta, RecordedWarning, Settings,
-    TargetMeta, TracerMemory, Window,
+    EndReason, Host, MappedFile, Meta, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning,
+    Settings, TargetMeta, TracerMemory, Window,
 };
 pub use reader::{CaptureError, read, read_from};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};

@@ -84,6 +84,11 @@ pub struct Watch {
     /// uvicorn, multiprocessing. Each has numbers of its own.
     #[arg(long)]
     pub follow: bool,
+    /// Follow Python objects of up to 512 bytes too, one by one. `run` starts Python so that it
+    /// takes them from libc (PYTHONMALLOC=malloc); `attach` probes Python's own allocator, where
+    /// its build allows that. A busy program makes a million of these calls a second.
+    #[arg(long)]
+    pub python_objects: bool,
     /// Do not follow mmap, munmap, mremap, brk and sbrk.
     #[arg(long)]
     pub no_mappings: bool,

@@ -1,21 +1,22 @@
 //! The probe plan: what would be probed, where and why. Pure data made from what `target`
 //! found; nothing is attached here.
 
+mod allocator;
 pub mod entry;
+pub mod exits;
 pub mod function;
+pub mod jump;
 pub mod loader;
+mod python_objects;
 mod render;
 
 pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
 
 use crate::runtime::python::{self, PythonRuntime};
-use crate::target::elf::{Symbol, Table};
 use crate::target::kernel::Release;
-use crate::target::{MappedFile, PlannedRange, Target, code_ranges};
+use crate::target::{PlannedRange, Target, code_ranges};
 use crate::warning::Warning;
-use function::{ALLOCATOR, LIBC_MARK, MAPPING, Name, OPERATOR_NEW};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tracer_common::python::PythonLayout;
 
@@ -33,6 +34,30 @@ pub enum Function {
     AlignedAlloc,
     /// valloc, pvalloc: (size).
     Valloc,
+    /// reallocf: frees the block where it cannot be resized.
+    Reallocf,
+    /// xallocx: (block, size, extra): resizes in place, returns the real size.
+    Xallocx,
+    /// operator new: (size); throws where it fails.
+    New,
+    /// mi_new_n: (count, size); throws where it fails.
+    NewArray,
+    /// Raises an exception, which ends the calls that it passes.
+    Throw,
+    /// mi_heap_malloc: (heap, size).
+    HeapMalloc,
+    /// mi_heap_calloc: (heap, count, size).
+    HeapCalloc,
+    /// mi_heap_realloc: (heap, block, size).
+    HeapRealloc,
+    /// CPython's _PyObject_Malloc: (context, size).
+    PyMalloc,
+    /// _PyObject_Calloc: (context, count, size).
+    PyCalloc,
+    /// _PyObject_Realloc: (context, block, size).
+    PyRealloc,
+    /// _PyObject_Free: (context, block).
+    PyFree,
     Mmap,
     Munmap,
     Mremap,
@@ -43,7 +68,16 @@ pub enum Function {
 impl Function {
     /// Whether the probe needs the function's result.
     pub const fn has_return_probe(self) -> bool {
-        !matches!(self, Function::Free | Function::Munmap)
+        !self.is_throwing()
+            && !matches!(
+                self,
+                Function::Free | Function::PyFree | Function::Throw | Function::Munmap
+            )
+    }
+
+    /// Whether it may throw, which a return probe would turn into a crash.
+    pub const fn is_throwing(self) -> bool {
+        matches!(self, Function::New | Function::NewArray)
     }
 
     /// Whether it maps memory directly, outside the allocator.
@@ -71,6 +105,8 @@ pub struct ProbePoint {
     pub function_offset: u64,
     /// File offset of the instruction that carries the entry probe (>= `function_offset`).
     pub probe_offset: u64,
+    /// File offsets of the return instructions that carry probes, of functions that may throw.
+    pub exits: Vec<u64>,
     /// The instruction there, disassembled, and why it was chosen.
     pub instruction: String,
     /// Whether the kernel emulates that instruction (cheap) or must single-step it (dear).
@@ -109,15 +145,19 @@ impl ProbePlan {
 pub enum PlanError {
     /// No malloc anywhere.
     #[error(
-        "{exe} has no allocator that can be probed: neither the program nor a library it maps defines malloc and free by name. It is a static program without symbols, or brings an allocator under other names. Use a build that is not stripped (keep .symtab), or link libc dynamically."
+        "{exe} has no allocator that can be probed: neither the program nor a library it maps defines malloc and free by name. Looked for: these names and those of jemalloc, mimalloc and tcmalloc, plain and behind {prefixes}, in the symbol tables of {files}. It is a static program without symbols, or brings an allocator under other names. Use a build that is not stripped (keep .symtab), or link libc dynamically.",
+        prefixes = function::PREFIXES[1..].join(" "),
+        files = files_in_words(.files)
     )]
     NoAllocator {
         /// The program.
         exe: String,
+        /// Names of the files that were searched.
+        files: Vec<String>,
     },
     /// Return probes would kill the target.
     #[error(
-        "Process {pid} runs under a seccomp filter and this kernel ({release}) makes return probes a system call that such filters kill: probing would crash the process. Use Linux 6.14 or later (or 6.10 or earlier), or run the service without its filter (systemd: SystemCallFilter=) for the time of the measurement."
+        "Process {pid} runs under a seccomp filter and this kernel ({release}) makes probes a system call that such filters kill: probing would crash the process. Use another kernel (Linux 6.14 or later), or run the service without its filter (systemd: SystemCallFilter=) for the time of the measurement."
     )]
     SeccompKills {
         /// The process.
@@ -132,14 +172,20 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`]: there is nothing to probe, or probing would do harm.
 pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>), PlanError> {
-    refuse_hazards(target, Release::running())?;
+    refuse_hazards(target)?;
     let mut warnings = Vec::new();
     let mut points = Vec::new();
     for file in target.files.values() {
-        points.extend(points_of(file, mappings, &mut warnings));
+        points.extend(allocator::points_of(file, mappings, &mut warnings));
     }
-    if !points.iter().any(|point| point.function == Function::Malloc) {
-        return Err(PlanError::NoAllocator { exe: target.exe.display().to_string() });
+    if !points.iter().any(|point| point.function.has_return_probe()) {
+        return Err(PlanError::NoAllocator {
+            exe: target.exe.display().to_string(),
+            files: target.files.values().map(|file| file.name()).collect(),
+        });
+    }
+    if points.iter().any(|point| point.function.is_throwing()) {
+        points.extend(target.files.values().flat_map(|file| allocator::throw_points_of(file)));
     }
     points.sort_by(|a, b| {
         (&a.display_path, a.function, a.function_offset).cmp(&(
@@ -155,113 +201,22 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     Ok((ProbePlan { points, code_ranges, python }, warnings))
 }
 
-fn refuse_hazards(target: &Target, running: Option<(Release, String)>) -> Result<(), PlanError> {
-    match running {
-        Some((release, text))
-            if target.seccomp_mode != 0 && release.seccomp_kills_return_probes() =>
-        {
-            Err(PlanError::SeccompKills { pid: target.tgid, release: text })
-        }
-        _ => Ok(()),
+fn refuse_hazards(target: &Target) -> Result<(), PlanError> {
+    if target.seccomp_stops_probes {
+        let release = Release::running().map(|(_, text)| text).unwrap_or_default();
+        return Err(PlanError::SeccompKills { pid: target.tgid, release });
     }
+    Ok(())
 }
 
-/// The probes of one file; none when it defines no allocator.
-fn points_of(file: &MappedFile, mappings: bool, warnings: &mut Vec<Warning>) -> Vec<ProbePoint> {
-    if is_dynamic_loader(&file.name()) {
-        return Vec::new();
+/// Names of files for a sentence, not too many of them.
+fn files_in_words(names: &[String]) -> String {
+    const MOST: usize = 6;
+    match names.len() {
+        0 => "no file (none that it maps as code could be opened)".into(),
+        count if count <= MOST => names.join(", "),
+        count => format!("{} and {} more files", names[..MOST].join(", "), count - MOST),
     }
-    let names: Vec<&Name> = ALLOCATOR.iter().chain(MAPPING).collect();
-    let mut found: BTreeMap<u64, (Function, Vec<String>, u64)> = BTreeMap::new();
-    let (mut is_libc, mut has_operator_new) = (false, false);
-    let mut indirect = Vec::new();
-    let mut take = |symbol_name: &str, symbol: Symbol| {
-        is_libc |= symbol_name == LIBC_MARK;
-        has_operator_new |= symbol_name == OPERATOR_NEW;
-        let Some(name) = names.iter().find(|name| name.symbol == symbol_name) else { return };
-        if symbol.kind == object::elf::STT_GNU_IFUNC.0 {
-            indirect.push(symbol_name.to_owned());
-        } else if symbol.global
-            && matches!(symbol.kind, kind if kind == object::elf::STT_FUNC.0 || kind == object::elf::STT_NOTYPE.0)
-        {
-            let entry = found
-                .entry(symbol.svma)
-                .or_insert_with(|| (name.function, Vec::new(), symbol.length_bytes));
-            if !entry.1.iter().any(|known| known == symbol_name) {
-                entry.1.push(symbol_name.to_owned());
-            }
-        }
-    };
-    file.elf.visit_symbols(Table::Dynamic, &mut take);
-    // Only a static program is called through names that the dynamic linker does not see.
-    if !file.elf.has_interpreter {
-        file.elf.visit_symbols(Table::Full, &mut take);
-    }
-    let defines = |function: Function| found.values().any(|(own, ..)| *own == function);
-    if !(defines(Function::Malloc) && defines(Function::Free)) {
-        return Vec::new();
-    }
-    for name in indirect {
-        warnings.push(Warning::new(
-            "indirect-function",
-            format!(
-                "{name} in {} is chosen at load time (IFUNC); calls of it are not seen.",
-                file.display_path.display()
-            ),
-            "",
-        ));
-    }
-    if has_operator_new && !is_libc {
-        warnings.push(Warning::new(
-            "operator-new-unseen",
-            format!("{} brings its own C++ operator new, which may bypass its malloc; what C++ code allocates through it may be missing.", file.display_path.display()),
-            "Compare with a run without that allocator (LD_PRELOAD).",
-        ));
-    }
-    let wanted = |function: Function| !function.is_mapping() || (mappings && is_libc);
-    found
-        .into_iter()
-        .filter(|(_, (function, ..))| wanted(*function))
-        .filter_map(|(svma, (function, symbols, length))| {
-            point(file, svma, function, symbols, length)
-        })
-        .collect()
-}
-
-fn point(
-    file: &MappedFile,
-    svma: u64,
-    function: Function,
-    mut symbols: Vec<String>,
-    length_bytes: u64,
-) -> Option<ProbePoint> {
-    let length_bytes =
-        if length_bytes == 0 { 64 } else { length_bytes.min(entry::MAX_FUNCTION_BYTES) };
-    let code = file.elf.bytes_at_svma(svma, length_bytes)?;
-    let place = entry::choose(&code, svma, function.argument_count());
-    let function_offset = file.elf.file_offset_of(svma)?;
-    // The best-known name first: `free, cfree`.
-    symbols.sort_by_key(|symbol| {
-        ALLOCATOR.iter().chain(MAPPING).position(|name| name.symbol == symbol.as_str())
-    });
-    Some(ProbePoint {
-        function,
-        symbols,
-        file: file.open_path.clone(),
-        display_path: file.display_path.clone(),
-        function_offset,
-        probe_offset: function_offset + place.offset,
-        instruction: format!("{} ({})", place.instruction, place.reason),
-        emulated: place.emulated,
-    })
-}
-
-/// glibc's loader, whose own malloc serves start-up only. musl's (`ld-musl-*`) is its libc.
-fn is_dynamic_loader(name: &str) -> bool {
-    name.starts_with("ld-linux")
-        || name
-            .strip_prefix("ld-")
-            .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -39,8 +39,11 @@ pub struct ProbeView {
     pub instruction: String,
     /// Whether the kernel emulates it.
     pub emulated: bool,
-    /// Whether the function's result is read too.
+    /// Whether the function's result is read too, by a return probe.
     pub return_probe: bool,
+    /// File offsets of the return instructions that are probed instead, where the function may
+    /// throw.
+    pub exits: Vec<u64>,
 }
 
 /// One executable range.
@@ -70,6 +73,7 @@ pub fn view(plan: &ProbePlan) -> PlanView {
                 instruction: point.instruction.clone(),
                 emulated: point.emulated,
                 return_probe: point.function.has_return_probe(),
+                exits: point.exits.clone(),
             })
             .collect(),
         code_ranges: plan
@@ -99,7 +103,11 @@ pub fn render_text(plan: &ProbePlan) -> String {
             let _ = writeln!(text, "{}", point.display_path.display());
             file = Some(&point.display_path);
         }
-        let kind = if point.function.has_return_probe() { "entry+return" } else { "entry" };
+        let kind = match (point.function.has_return_probe(), point.exits.len()) {
+            (true, _) => "entry+return".to_owned(),
+            (false, 0) => "entry".to_owned(),
+            (false, count) => format!("entry+{count} exits"),
+        };
         let _ = writeln!(
             text,
             "  {:<26} {kind:<13} at {:#x}{}",

@@ -80,17 +80,13 @@ fn a_target_without_an_allocator_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_sandboxed_target_is_refused_where_return_probes_kill_it() {
+fn a_sandboxed_target_is_refused_where_probes_kill_it() {
     let (_child, mut target) = sleeping();
-    target.seccomp_mode = 2;
-    let kernel = |text: &str| Some((Release::parse(text).unwrap(), text.to_owned()));
-    assert!(matches!(
-        refuse_hazards(&target, kernel("6.12.1")),
-        Err(PlanError::SeccompKills { .. })
-    ));
-    assert!(refuse_hazards(&target, kernel("6.18.0")).is_ok());
-    target.seccomp_mode = 0;
-    assert!(refuse_hazards(&target, kernel("6.12.1")).is_ok());
+    target.seccomp_stops_probes = true;
+    let error = make(&target, true).unwrap_err();
+    assert!(matches!(error, PlanError::SeccompKills { pid, .. } if pid == target.tgid), "{error}");
+    target.seccomp_stops_probes = false;
+    assert!(make(&target, true).is_ok());
 }
 
 #[test]
@@ -101,6 +97,6 @@ fn the_loader_is_told_from_a_libc() {
         ("ld-musl-x86_64.so.1", false),
         ("libc.so.6", false),
     ] {
-        assert_eq!(is_dynamic_loader(name), is_loader, "{name}");
+        assert_eq!(allocator::is_dynamic_loader(name), is_loader, "{name}");
     }
 }

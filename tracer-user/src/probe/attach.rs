@@ -10,7 +10,7 @@ use aya::{
     },
 };
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     io,
     num::NonZeroU32,
     os::unix::fs::MetadataExt as _,
@@ -27,6 +27,18 @@ pub const fn entry_program(function: Function) -> &'static str {
         Function::Free => "free_enter",
         Function::PosixMemalign => "posix_enter",
         Function::AlignedAlloc => "aligned_enter",
+        Function::Reallocf => "reallocf_enter",
+        Function::Xallocx => "xallocx_enter",
+        Function::New => "new_enter",
+        Function::NewArray => "newarray_enter",
+        Function::Throw => "throw_enter",
+        Function::HeapMalloc => "hmalloc_enter",
+        Function::HeapCalloc => "hcalloc_enter",
+        Function::HeapRealloc => "hrealloc_enter",
+        Function::PyMalloc => "pymalloc_enter",
+        Function::PyCalloc => "pycalloc_enter",
+        Function::PyRealloc => "pyrealloc_enter",
+        Function::PyFree => "pyfree_enter",
         Function::Mmap => "mmap_enter",
         Function::Munmap => "munmap_enter",
         Function::Mremap => "mremap_enter",
@@ -34,6 +46,9 @@ pub const fn entry_program(function: Function) -> &'static str {
         Function::Sbrk => "sbrk_enter",
     }
 }
+
+/// Name of the program on the return instructions of functions that may throw.
+pub const EXIT_PROGRAM: &str = "alloc_exit";
 
 /// Name of the return program of a function.
 pub const fn return_program(function: Function) -> Option<&'static str> {
@@ -50,7 +65,13 @@ pub const fn return_program(function: Function) -> Option<&'static str> {
 pub fn programs(points: &[ProbePoint]) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = points
         .iter()
-        .flat_map(|point| [Some(entry_program(point.function)), return_program(point.function)])
+        .flat_map(|point| {
+            [
+                Some(entry_program(point.function)),
+                return_program(point.function),
+                (!point.exits.is_empty()).then_some(EXIT_PROGRAM),
+            ]
+        })
         .flatten()
         .collect();
     names.sort_unstable();
@@ -83,8 +104,14 @@ pub fn scope(tgid: u32) -> UProbeScope {
 /// realloc before malloc, because the one may call the other.
 const fn rank(function: Function) -> u32 {
     match function {
-        Function::Free | Function::Munmap => 0,
-        Function::Realloc | Function::Reallocarray | Function::Mremap => 1,
+        Function::Free | Function::PyFree | Function::Throw | Function::Munmap => 0,
+        Function::Realloc
+        | Function::Reallocarray
+        | Function::Reallocf
+        | Function::Xallocx
+        | Function::HeapRealloc
+        | Function::PyRealloc
+        | Function::Mremap => 1,
         _ => 2,
     }
 }
@@ -172,7 +199,14 @@ pub fn placements(plan: &ProbePlan) -> Vec<Placement<'_>> {
     let mut points: Vec<&ProbePoint> = plan.points.iter().collect();
     points.sort_by_key(|point| rank(point.function));
     let mut placements = Vec::new();
+    // Functions may end in one another and share exits.
+    let mut exits = HashSet::new();
     for point in points {
+        for offset in &point.exits {
+            if exits.insert((&point.file, *offset)) {
+                placements.push(Placement { program: EXIT_PROGRAM, point, offset: *offset });
+            }
+        }
         if let Some(program) = return_program(point.function) {
             placements.push(Placement { program, point, offset: point.return_offset() });
         }

@@ -23,7 +23,7 @@ pub enum ProbeError {
     )]
     Program {
         /// Its name.
-        program: &'static str,
+        program: String,
         /// The kernel's words.
         reason: String,
     },
@@ -48,8 +48,8 @@ pub enum ProbeError {
 }
 
 impl ProbeError {
-    pub(super) fn load(program: &'static str, error: ProgramError) -> Self {
-        ProbeError::Program { program, reason: chain(&error) }
+    pub(super) fn load(program: &str, error: ProgramError) -> Self {
+        ProbeError::Program { program: program.to_owned(), reason: chain(&error) }
     }
 
     pub(super) fn object(error: EbpfError) -> Self {

@@ -62,6 +62,7 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
     let domain = match bytes.get_u32_le() {
         domain::MALLOC => Domain::Malloc,
         domain::MMAP => Domain::Mmap,
+        domain::PYTHON => Domain::Python,
         _ => return None,
     };
     let native_count = bytes.get_u32_le() as usize;

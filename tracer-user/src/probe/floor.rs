@@ -23,6 +23,9 @@ impl Floor {
         let mut ebpf = loader.load(object::embedded()?).map_err(ProbeError::object)?;
         for point in &plan.points {
             place(&mut ebpf, "floor_enter", point.probe_offset, &point.file, tgid)?;
+            for exit in &point.exits {
+                place(&mut ebpf, "floor_enter", *exit, &point.file, tgid)?;
+            }
             if point.function.has_return_probe() {
                 place(&mut ebpf, "floor_return", point.return_offset(), &point.file, tgid)?;
             }

@@ -22,6 +22,7 @@ mod processes;
 mod settings;
 mod slot_totals;
 mod sweep;
+mod trial;
 mod unwind_tables;
 
 pub use calibrate::TrapCost;
@@ -34,3 +35,4 @@ pub use object::ObjectError;
 pub use probes::Probes;
 pub use processes::Traced;
 pub use settings::{Limits, Settings};
+pub use trial::{Accepted, load_every_program};

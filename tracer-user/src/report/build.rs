@@ -5,9 +5,10 @@ use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners};
 use crate::aggregate::{Series, Totals};
-use crate::capture::Recording;
+use crate::capture::{PythonObjects, Recording};
 use crate::growth::{Interval, Limits, Verdict, judge};
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
+use crate::symbol::ARENA_FRAME;
 use crate::tick::{Counters, MemorySplit};
 use crate::units;
 use std::collections::BTreeMap;
@@ -60,6 +61,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         processes,
         children_missed: recording.meta.children_missed,
         merged_sites,
+        python_objects: None,
         warnings: recording
             .warnings
             .iter()
@@ -70,8 +72,22 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
             })
             .collect(),
     };
+    report.python_objects = python_objects(recording, &report.sites);
     report.verdict = summary(&report, too_short);
     report
+}
+
+/// Where the interpreter's own list of arenas could not be read, those that were mapped in the
+/// window are the least that there is.
+fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects> {
+    let mut found = recording.meta.python_objects.clone()?;
+    if found.way == PythonObjects::ARENAS && found.unattributed_bytes.is_none() {
+        let is_arena =
+            |site: &&Site| site.frames.first().is_some_and(|frame| frame.function == ARENA_FRAME);
+        let live_bytes = sites.iter().filter(is_arena).map(|site| site.live_bytes).sum();
+        found.unattributed_bytes = (live_bytes > 0).then_some(live_bytes);
+    }
+    Some(found)
 }
 
 /// What makes two stacks of a process one site: all that people read, without offsets.

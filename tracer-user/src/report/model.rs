@@ -1,7 +1,9 @@
 //! What a report says. Serialises as report.json (docs/report-schema.md): a changed or removed
 //! field raises [`SCHEMA_VERSION`], an added one does not.
 
-use crate::capture::{EndReason, Host, ProcessEnd, Settings, TargetMeta, TracerMemory, Window};
+use crate::capture::{
+    EndReason, Host, ProcessEnd, PythonObjects, Settings, TargetMeta, TracerMemory, Window,
+};
 use crate::stack::FrameKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -42,6 +44,8 @@ pub struct Report {
     /// Where more than one process was followed: sites with the same stack in several processes,
     /// as one. Growing ones first, then by live bytes.
     pub merged_sites: Vec<MergedSite>,
+    /// `None` where the target runs no Python.
+    pub python_objects: Option<PythonObjects>,
     pub warnings: Vec<WarningReport>,
 }
 

@@ -225,6 +225,20 @@ fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
         writeln!(out, "   blocks below {} were not followed", units::bytes(floor))?;
     }
     writeln!(out, "   blocks allocated before attach are not in these numbers")?;
+    if let Some(python) = &report.python_objects {
+        writeln!(
+            out,
+            "   Python objects are followed by way of {}: {}",
+            python.way, python.covers
+        )?;
+        if let Some(bytes) = python.unattributed_bytes {
+            writeln!(
+                out,
+                "   {} of memory for Python objects of up to 512 bytes exist that this run cannot attribute to a line",
+                units::bytes(bytes)
+            )?;
+        }
+    }
     for warning in &report.warnings {
         let text = format!("   warning [{}]: {} {}", warning.code, warning.message, warning.advice);
         writeln!(out, "{}", super::focus::printable(text.trim_end()))?;

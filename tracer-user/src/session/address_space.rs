@@ -23,8 +23,9 @@ impl AddressSpace {
     /// Whether something may have been mapped or unmapped since the last reading.
     ///
     /// # Cost
-    /// Two microseconds: the kernel keeps the size of an address space at hand, and whoever maps a
-    /// library changes it. What leaves it as it is (the change of a page's permissions) is noticed
+    /// Some 20 microseconds, whatever is mapped; reading the mappings takes 0.1 ms for 40 of them
+    /// and 50 ms for 20,000. The kernel keeps the size of an address space at hand, and whoever
+    /// maps a library changes it. What leaves it as it is (the change of a page's permissions) is noticed
     /// when a stack leads there.
     pub fn may_have_changed(&self) -> bool {
         Instant::now() >= self.not_before && total_pages(self.tgid) != self.pages
@@ -54,23 +55,23 @@ mod tests {
 
     #[test]
     fn what_is_mapped_is_noticed_once() {
-        // A child of one thread: nothing maps in it but what it is told to.
-        let mut child = std::process::Command::new("cat")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut space = AddressSpace { tgid: child.id(), pages: None, not_before: Instant::now() };
+        use std::io::{BufRead as _, BufReader, Write as _};
+        use std::process::{Command, Stdio};
+        // It has mapped all it will once it has echoed a line.
+        let mut cat =
+            Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let early = AddressSpace::new(cat.id());
+        cat.stdin.as_mut().unwrap().write_all(b"ready\n").unwrap();
+        BufReader::new(cat.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+        let mut space = AddressSpace { pages: Some(1), ..early };
         assert!(space.may_have_changed());
-        let read = space.reading(|| total_pages(child.id()));
-        assert!(read.is_some());
+        space.reading(|| ());
         space.not_before = Instant::now();
-        space.pages = Some(u64::MAX);
-        assert!(space.may_have_changed());
-        space.reading(|| std::thread::sleep(Duration::from_millis(20)));
-        space.pages = Some(u64::MAX);
+        assert!(!space.may_have_changed(), "nothing was mapped since");
+        space.reading(|| std::thread::sleep(Duration::from_millis(50)));
+        space.pages = Some(1);
         assert!(!space.may_have_changed(), "it was dear, so it has to wait");
-        child.kill().unwrap();
-        child.wait().unwrap();
+        cat.kill().unwrap();
+        cat.wait().unwrap();
     }
 }

@@ -5,7 +5,7 @@
 //! the command runs on untraced by ptrace.
 
 use super::{
-    Config,
+    Config, python_objects,
     setup::{self, Started},
 };
 use crate::{plan::loader, probe::Probes, warning::Warning};
@@ -30,7 +30,7 @@ const MAX_LOADER_CALLS: u32 = 50_000;
 pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)> {
     let (program, arguments) = command.split_first().context("no command to run")?;
     let mut builder = Command::new(program);
-    builder.args(arguments);
+    builder.args(arguments).envs(python_objects::environment(config));
     // SAFETY: two bare system calls and nothing else happen between fork and exec.
     unsafe {
         builder.pre_exec(|| {

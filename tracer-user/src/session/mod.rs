@@ -7,12 +7,14 @@ mod describe;
 mod descriptor;
 mod epoch;
 mod held;
+mod late_python;
 mod launch;
 mod measure;
 mod newcomer;
 mod output;
 mod privilege;
 mod processes;
+mod python_objects;
 mod recorder;
 mod setup;
 mod watch;
@@ -57,6 +59,8 @@ pub struct Config {
     pub mappings: bool,
     /// Whether children are followed too.
     pub follow: bool,
+    /// Whether Python's small objects are to be followed, where that can be done.
+    pub python_objects: bool,
     /// Whether debug messages of the kernel side are wanted.
     pub kernel_log: bool,
     /// Whether to draw progress on stderr.

@@ -236,6 +236,7 @@ impl Session {
             warnings: Vec::new(),
             image: 0,
             forked_from: Some(parent),
+            python_refusal: None,
             child: None,
         })
     }

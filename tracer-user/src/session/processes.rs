@@ -4,6 +4,7 @@
 use super::{
     address_space::AddressSpace,
     descriptor::{pidfd, readable},
+    late_python::LatePython,
     measure,
     newcomer::Newcomer,
     setup::{self, Started},
@@ -20,7 +21,7 @@ use crate::{
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
-use std::{collections::BTreeMap, os::fd::OwnedFd, time::Instant};
+use std::{collections::BTreeMap, os::fd::OwnedFd, process::Child, time::Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A process that is followed.
@@ -32,11 +33,19 @@ pub struct Followed {
     /// What is probed in it.
     pub plan: ProbePlan,
     address_space: AddressSpace,
+    late_python: LatePython,
     /// Its memory as it was read last.
     memory: Option<MemorySplit>,
 }
 
 impl Followed {
+    fn look_for_python(&mut self, probes: &mut Probes, resolver: &mut Resolver) -> Vec<Warning> {
+        let warnings = self.late_python.look(resolver.target().tgid, probes, resolver);
+        // Its children will run the same.
+        self.plan.python = resolver.python().cloned();
+        warnings
+    }
+
     fn reading(&self) -> Option<ProcessReading> {
         Some(ProcessReading { process: self.number, memory: self.memory? })
     }
@@ -96,12 +105,19 @@ impl Processes {
         }
     }
 
-    /// Enters a process whose probes are placed; `exit` becomes readable when it ends.
+    /// Enters a process whose probes are placed; `exit` becomes readable when it ends. Hands back
+    /// the command, where it is one that this session started.
     ///
     /// # Errors
     /// When its end cannot be watched.
-    pub fn enter(&mut self, meta: ProcessMeta, started: Started, exit: OwnedFd) -> Result<()> {
-        let Started { target, plan, image, forked_from, .. } = started;
+    pub fn enter(
+        &mut self,
+        meta: ProcessMeta,
+        started: Started,
+        exit: OwnedFd,
+    ) -> Result<Option<Child>> {
+        let Started { target, plan, image, forked_from, child, .. } = started;
+        let late_python = LatePython::new(plan.python.as_ref(), child.is_some());
         let number = self.metas.len() as u32;
         let exit = readable(exit).context("watching for the end of a process")?;
         let ended = self.endings.0.clone();
@@ -124,10 +140,11 @@ impl Processes {
                 image,
                 plan,
                 address_space: AddressSpace::new(target.tgid),
+                late_python,
                 memory: measure::target_memory(target.tgid),
             },
         );
-        Ok(())
+        Ok(child)
     }
 
     /// What a followed process runs now.
@@ -161,9 +178,18 @@ impl Processes {
         let Some(followed) = self.followed.get_mut(&tgid) else { return };
         let resolver = Resolver::new(tgid, target, plan.python.clone());
         self.resolvers.insert(followed.image, resolver);
+        // Its loader may be at work still.
+        followed.late_python = LatePython::new(plan.python.as_ref(), true);
         followed.plan = plan;
         let meta = &mut self.metas[followed.number as usize];
         *meta = described(std::mem::take(meta), target);
+    }
+
+    /// Reads the code objects that new stacks name before anything else: they may die soon.
+    pub fn read_ahead(&mut self, stacks: &[RawStack]) {
+        for (image, resolver) in &mut self.resolvers {
+            resolver.read_ahead(stacks.iter().filter(|raw| raw.image == *image));
+        }
     }
 
     /// Reads what a new stack refers to while it exists; `None` for a stack of nobody that is
@@ -175,11 +201,23 @@ impl Processes {
     /// Tells the kernel side where the code of an image is now, if it is a present one.
     pub fn refresh_code_ranges(&mut self, image: u32, probes: &mut Probes) -> Vec<Warning> {
         let found = self.followed.values_mut().find(|followed| followed.image == image);
-        let Some((followed, resolver)) = found.zip(self.resolvers.get(&image)) else {
+        let Some((followed, resolver)) = found.zip(self.resolvers.get_mut(&image)) else {
             return Vec::new();
         };
-        let (ranges, warnings) = setup::set_code_ranges(probes, resolver.target());
+        let (ranges, mut warnings) = setup::set_code_ranges(probes, resolver.target());
         followed.plan.code_ranges = ranges;
+        warnings.extend(followed.look_for_python(probes, resolver));
+        warnings
+    }
+
+    /// Looks again at interpreters that did not say all when they were looked at.
+    pub fn look_for_python(&mut self, probes: &mut Probes) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        for followed in self.followed.values_mut().filter(|found| found.late_python.is_due()) {
+            if let Some(resolver) = self.resolvers.get_mut(&followed.image) {
+                warnings.extend(followed.look_for_python(probes, resolver));
+            }
+        }
         warnings
     }
 
@@ -254,10 +292,10 @@ fn described(meta: ProcessMeta, target: &Target) -> ProcessMeta {
 }
 
 impl Session {
-    /// Enters the target itself.
-    pub(super) fn enter_target(&mut self, started: Started) -> Result<()> {
+    /// Enters the target itself; hands back the command, where this session started it.
+    pub(super) fn enter_target(&mut self, started: Started) -> Result<Option<Child>> {
         let tgid = started.target.tgid;
-        let Some(exit) = pidfd(tgid)? else { return Ok(()) };
+        let Some(exit) = pidfd(tgid)? else { return Ok(started.child) };
         let meta = ProcessMeta { images: vec![started.image], ..ProcessMeta::default() };
         self.processes.enter(meta, started, exit)
     }

@@ -1,6 +1,6 @@
 //! From a process to attached probes.
 
-use super::Config;
+use super::{Config, python_objects};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -23,6 +23,8 @@ pub struct Started {
     pub image: u32,
     /// The process that it was forked from, where it still runs the same code.
     pub forked_from: Option<u32>,
+    /// Why Python's small objects are not probed though that was asked for.
+    pub python_refusal: Option<&'static str>,
     /// The command, when this session started it.
     pub child: Option<Child>,
 }
@@ -45,9 +47,10 @@ pub fn prepare_beside(
     config: &Config,
 ) -> Result<Started> {
     let (target, mut warnings) = target::discover_beside(pid, open)?;
-    let (plan, more) = plan::make(&target, config.mappings)?;
+    let (mut plan, more) = plan::make(&target, config.mappings)?;
     warnings.extend(more);
-    Ok(Started { target, plan, warnings, image: 0, forked_from: None, child: None })
+    let python_refusal = python_objects::plan(config, &target, &mut plan);
+    Ok(Started { target, plan, warnings, image: 0, forked_from: None, python_refusal, child: None })
 }
 
 /// How often, and how long in all, a process without an allocator is looked at again.

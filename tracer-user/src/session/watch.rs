@@ -10,6 +10,7 @@ use super::{
     measure,
     output::Folder,
     processes::Processes,
+    python_objects::Observer,
     recorder::Recorder,
     setup::Started,
 };
@@ -66,6 +67,7 @@ pub struct Session {
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
+    python_objects: Option<Observer>,
 }
 
 impl Session {
@@ -75,6 +77,8 @@ impl Session {
         probes: Probes,
         folder: Option<Folder>,
     ) -> Result<Self> {
+        let python_objects =
+            Observer::new(&config, &started.target, &started.plan, started.python_refusal);
         let console = Console::new(config.progress, config.duration);
         let recorder = Recorder::new(describe(&config, &started), console, folder)?;
         let tgid = started.target.tgid;
@@ -89,16 +93,17 @@ impl Session {
             began: now,
             tgid,
             early_children: 0,
-            child: started.child.take(),
+            child: None,
             overhead_next: now,
             overhead_until: None,
             kernel_peak_bytes: 0,
+            python_objects,
             config,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.recorder.warn(&warning)?;
         }
-        session.enter_target(started)?;
+        session.child = session.enter_target(started)?;
         if session.config.follow {
             raise_limit();
             session.adopt_descendants(tgid)?;
@@ -154,6 +159,8 @@ impl Session {
 
     fn tick(&mut self) -> Result<()> {
         self.take_events()?;
+        let warnings = self.processes.look_for_python(&mut self.probes);
+        warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         self.look_at_mappings(None)?;
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
@@ -171,6 +178,9 @@ impl Session {
             self.overhead_until = Some(Instant::now() + OVERHEAD_WINDOW);
             self.overhead_next = Instant::now() + OVERHEAD_PERIOD;
         }
+        if let Some(observer) = &mut self.python_objects {
+            observer.look(false);
+        }
         self.recorder.console.progress(now, &self.recorder.recording.aggregate);
         Ok(())
     }
@@ -183,9 +193,10 @@ impl Session {
 
     fn take_events_until(&mut self, until: Option<Instant>) -> Result<()> {
         loop {
+            let mut stacks = Vec::new();
             for event in self.probes.drain() {
                 match event {
-                    Event::NewStack(raw) => self.unobserved.push_back(raw),
+                    Event::NewStack(raw) => stacks.push(raw),
                     Event::Exec { tgid, image, by_thread } => {
                         self.begin_image(tgid, image, by_thread);
                     }
@@ -198,6 +209,10 @@ impl Session {
                     }
                     Event::Mapping(_) => {}
                 }
+            }
+            if !stacks.is_empty() {
+                self.processes.read_ahead(&stacks);
+                self.unobserved.extend(stacks);
             }
             // One at a time: a child that comes meanwhile must not wait for hundreds of stacks.
             match self.unobserved.pop_front() {
@@ -235,6 +250,12 @@ impl Session {
         self.take_events_until(None)?;
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.tick()?;
+        let doubts: Vec<Warning> =
+            self.processes.resolvers().filter_map(|(_, resolver)| resolver.doubts()).collect();
+        doubts.iter().try_for_each(|warning| self.recorder.warn(warning))?;
+        if let Some(observer) = &mut self.python_objects {
+            observer.look(true);
+        }
         if let Some(held) = &mut self.held {
             held.end();
         }
@@ -268,6 +289,7 @@ impl Session {
             .collect();
         let meta = &mut recording.meta;
         meta.end = reason;
+        meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
         meta.window.duration_ns = duration.as_nanos() as u64;
         meta.tracer = Some(TracerMemory {
             resident_bytes: measure::own_peak_bytes(),

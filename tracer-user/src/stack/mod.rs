@@ -12,14 +12,17 @@ pub enum Domain {
     Malloc,
     /// A mapping made by the program itself (mmap, brk, sbrk).
     Mmap,
+    /// An object of Python's own allocator.
+    Python,
 }
 
 impl Domain {
-    /// Name in reports: `malloc`, `mmap`.
+    /// Name in reports: `malloc`, `mmap`, `python`.
     pub const fn name(self) -> &'static str {
         match self {
             Domain::Malloc => "malloc",
             Domain::Mmap => "mmap",
+            Domain::Python => "python",
         }
     }
 }

@@ -6,15 +6,27 @@ use crate::stack::{Domain, Frame, FrameKind, WalkEnd};
 /// Functions through which CPython maps an arena (named only in files that are not stripped).
 const ARENA_FUNCTIONS: [&str; 3] = ["_PyObject_ArenaMmap", "_PyMem_ArenaAlloc", "new_arena"];
 /// The frame that stands for all arenas.
-const ARENA_FRAME: &str = "[pymalloc arena]";
+pub const ARENA_FRAME: &str = "[pymalloc arena]";
 
 /// A native return address.
 #[derive(Clone, Debug)]
 pub struct NativeSlot {
     /// Its frames, innermost (inlined) first.
     pub frames: Vec<Frame>,
-    /// It lies in the interpreter loop.
-    pub is_eval: bool,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// Where a native frame's code lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the interpreter loop.
+    Loop,
+    /// In a function that the loop tail-calls for an instruction: a part of the loop, whose own
+    /// frame comes next.
+    Handler,
+    /// Not in the interpreter loop.
+    Elsewhere,
 }
 
 /// A recorded Python frame.
@@ -26,10 +38,8 @@ pub struct PythonSlot {
     pub is_entry: bool,
 }
 
-/// The merged stack, leaf first, and why it is not whole (`None` when it is).
-///
-/// A stack whose Python frames reach the bottom counts as whole even when the native walk ended
-/// early, as it does in code without frame pointers: nothing that people wrote is missing.
+/// The merged stack, leaf first, and why it is not whole (`None` when it is): both walks have to
+/// have come to the bottom, or to have had nothing to walk.
 pub fn merge(
     native: &[NativeSlot],
     native_end: WalkEnd,
@@ -45,10 +55,15 @@ pub fn merge(
         return (arena(native), None);
     }
     let mut frames = Vec::with_capacity(native.len() + python.len());
-    let mut rest = python;
+    // What contradicts itself is not told as truth.
+    let is_bad = python_end == WalkEnd::BadInterpreterState;
+    let mut rest = if is_bad { &[] } else { python };
     for slot in native {
-        if !slot.is_eval || rest.is_empty() {
+        if slot.place == Place::Elsewhere || rest.is_empty() {
             frames.extend(slot.frames.iter().cloned());
+            continue;
+        }
+        if slot.place == Place::Handler {
             continue;
         }
         let taken =
@@ -59,14 +74,7 @@ pub fn merge(
     // The native walk ended before the interpreter's outermost loop; the Python chain does not
     // depend on it.
     frames.extend(rest.iter().filter_map(|slot| slot.frame.clone()));
-    let python_is_whole = !python.is_empty() && python_end == WalkEnd::Bottom;
-    let truncated = if native_end.is_complete() || python_is_whole {
-        None
-    } else if !python.is_empty() && !python_end.is_complete() {
-        Some(python_end)
-    } else {
-        Some(native_end)
-    };
+    let truncated = [python_end, native_end].into_iter().find(|end| !end.is_complete());
     (frames, truncated)
 }
 
@@ -113,13 +121,17 @@ mod tests {
         }
     }
 
-    /// `eval` is the loop, anything else a native function.
+    /// `eval` is the loop, `handler` a part of it, anything else a native function.
     fn native(names: &[&str]) -> Vec<NativeSlot> {
         names
             .iter()
             .map(|name| NativeSlot {
                 frames: vec![frame(FrameKind::Native, name)],
-                is_eval: *name == "eval",
+                place: match *name {
+                    "eval" => Place::Loop,
+                    "handler" => Place::Handler,
+                    _ => Place::Elsewhere,
+                },
             })
             .collect()
     }
@@ -156,7 +168,7 @@ mod tests {
 
     #[test]
     fn python_frames_take_the_place_of_the_loop() {
-        use WalkEnd::{Absent, Bottom, NoFramePointer, TooDeep};
+        use WalkEnd::{Absent, BadInterpreterState, Bottom, NoFramePointer, TooDeep, Unreadable};
         check(
             "two loops",
             (&["list_append", "eval", "sorted", "eval", "main"], Bottom),
@@ -167,7 +179,7 @@ mod tests {
             "the native walk ended early",
             (&["bytes_new"], NoFramePointer),
             (&["a", "b*", "c*"], Bottom),
-            (&["bytes_new", "a", "b", "c"], None),
+            (&["bytes_new", "a", "b", "c"], Some(NoFramePointer)),
         );
         check(
             "place-holders are not shown",
@@ -200,6 +212,24 @@ mod tests {
             (&["f", "a", "b"], Some(TooDeep)),
         );
         check("nothing", (&[], Absent), (&[], Absent), (&[], None));
+        check(
+            "a loop by tail calls",
+            (&["bytes_new", "handler", "eval", "sorted", "handler", "eval", "main"], Bottom),
+            (&["a", "b*", "c", "*", "*"], Bottom),
+            (&["bytes_new", "a", "b", "sorted", "c", "main"], None),
+        );
+        check(
+            "Python frames that could not be read to the end",
+            (&["eval", "main"], Bottom),
+            (&["a"], Unreadable),
+            (&["a", "main"], Some(Unreadable)),
+        );
+        check(
+            "Python frames that contradict themselves",
+            (&["list_append", "eval", "main"], Bottom),
+            (&["a", "b", "a", "b"], BadInterpreterState),
+            (&["list_append", "eval", "main"], Some(BadInterpreterState)),
+        );
     }
 
     #[test]

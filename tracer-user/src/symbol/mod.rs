@@ -4,11 +4,13 @@
 mod merge;
 mod native;
 
+use crate::runtime::python::code::CodeObject;
 use crate::runtime::python::{CodeReader, PythonRuntime};
-use crate::stack::{Frame, FrameKind, RawStack, Stack, StackId};
+use crate::stack::{Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::target::Target;
 use crate::warning::Warning;
-use merge::PythonSlot;
+pub use merge::ARENA_FRAME;
+use merge::{Place, PythonSlot};
 use native::Native;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -53,26 +55,63 @@ pub struct Resolver {
     /// Of the process that it was forked from: what the two have in common can be read there when
     /// a short life is over.
     parent: Option<CodeReader>,
-    observed: HashMap<StackId, Vec<Option<Arc<Frame>>>>,
+    observed: HashMap<StackId, Vec<PythonName>>,
     /// One frame for all stacks that stand at the same place, validated when read.
     frames: HashMap<(u64, i32), Arc<Frame>>,
+    doubts: Doubts,
+}
+
+/// What new stacks showed of an interpreter whose memory is not what it should be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubts {
+    /// Frames whose code object is none (any more).
+    no_code: u64,
+    /// Stacks whose Python frames contradict themselves.
+    bad_stacks: u64,
+}
+
+/// What became of a recorded Python frame.
+#[derive(Clone, Debug)]
+enum PythonName {
+    /// It has a name.
+    Named(Arc<Frame>),
+    /// It stands for no function that Python would show.
+    Hidden,
+    /// There is no code object where it points.
+    NoCode,
 }
 
 impl Resolver {
     /// For process `tgid`, as `target` was discovered, with the CPython in it.
     pub fn new(tgid: u32, target: &Target, python: Option<PythonRuntime>) -> Self {
-        let reader = python
-            .as_ref()
-            .filter(|runtime| runtime.is_walked())
-            .map(|runtime| CodeReader::new(tgid, runtime));
-        Self {
+        let mut resolver = Self {
             native: Native::new(target.clone()),
-            python,
-            reader,
+            python: None,
+            reader: None,
             parent: None,
             observed: HashMap::new(),
             frames: HashMap::new(),
-        }
+            doubts: Doubts::default(),
+        };
+        resolver.set_python(tgid, python);
+        resolver
+    }
+
+    /// The CPython in process `tgid` was found (later than the process was).
+    pub fn set_python(&mut self, tgid: u32, python: Option<PythonRuntime>) {
+        self.reader = python
+            .as_ref()
+            .filter(|runtime| runtime.is_walked())
+            .map(|runtime| CodeReader::new(tgid, runtime));
+        self.python = python;
+    }
+
+    /// Reads the code objects that new stacks name, the newest stacks first: they may die within
+    /// the time that it takes to look at the others. To be called before [`Self::observe`].
+    pub fn read_ahead<'a>(&mut self, stacks: impl DoubleEndedIterator<Item = &'a RawStack>) {
+        let Some(reader) = &mut self.reader else { return };
+        let frames = stacks.rev().flat_map(|raw| &raw.python);
+        reader.read_batch(frames.map(|frame| frame.code_avma));
     }
 
     /// The target is a fork of process `tgid`, with the same addresses.
@@ -85,9 +124,12 @@ impl Resolver {
     /// Reads what a new stack refers to while it still exists: Python code objects, and the
     /// address space when an address is not in it. To be called once for every new stack, soon.
     pub fn observe(&mut self, raw: &RawStack) -> Observed {
-        let frames: Vec<_> = raw.python.iter().map(|frame| self.python_frame(frame)).collect();
-        if !frames.is_empty() && self.observed.len() < MAX_OBSERVED {
-            self.observed.insert(raw.id, frames);
+        let names: Vec<_> = raw.python.iter().map(|frame| self.python_name(frame)).collect();
+        let is_no_code = |name: &&PythonName| matches!(name, PythonName::NoCode);
+        self.doubts.no_code += names.iter().filter(is_no_code).count() as u64;
+        self.doubts.bad_stacks += u64::from(raw.python_end == WalkEnd::BadInterpreterState);
+        if !names.is_empty() && self.observed.len() < MAX_OBSERVED {
+            self.observed.insert(raw.id, names);
         }
         self.native.learn(&raw.native)
     }
@@ -104,23 +146,20 @@ impl Resolver {
     /// a named address is remembered.
     pub fn resolve(&mut self, raw: &RawStack) -> Stack {
         let known =
-            self.observed.get(&raw.id).filter(|frames| frames.len() == raw.python.len()).cloned();
-        let frames = known
-            .unwrap_or_else(|| raw.python.iter().map(|frame| self.python_frame(frame)).collect());
-        let has_shims = self.python.as_ref().is_some_and(PythonRuntime::has_entry_shims);
+            self.observed.get(&raw.id).filter(|names| names.len() == raw.python.len()).cloned();
+        let names = known
+            .unwrap_or_else(|| raw.python.iter().map(|frame| self.python_name(frame)).collect());
         let python: Vec<PythonSlot> = raw
             .python
             .iter()
-            .zip(frames)
-            .map(|(record, frame)| {
-                let is_entry = record.is_entry != 0;
-                let is_shim = is_entry && has_shims;
-                PythonSlot {
-                    frame: (!is_shim).then(|| {
-                        frame.map_or_else(|| unreadable(record), |frame| (*frame).clone())
-                    }),
-                    is_entry,
-                }
+            .zip(names)
+            .map(|(record, name)| PythonSlot {
+                frame: match name {
+                    PythonName::Named(frame) => Some((*frame).clone()),
+                    PythonName::Hidden => None,
+                    PythonName::NoCode => Some(unreadable(record)),
+                },
+                is_entry: record.is_entry != 0,
             })
             .collect();
         let runtime = self.python.as_ref();
@@ -129,10 +168,12 @@ impl Resolver {
             .iter()
             .map(|return_avma| {
                 let avma = return_avma.saturating_sub(1);
-                let is_eval = runtime.is_some_and(|runtime| {
-                    runtime.eval_ranges.iter().any(|(start, end)| (*start..*end).contains(&avma))
-                });
-                merge::NativeSlot { frames: self.native.name(avma), is_eval }
+                let place = match runtime {
+                    Some(runtime) if runtime.eval.is_loop(avma) => Place::Loop,
+                    Some(runtime) if runtime.eval.is_handler(avma) => Place::Handler,
+                    _ => Place::Elsewhere,
+                };
+                merge::NativeSlot { frames: self.native.name(avma), place }
             })
             .collect();
         let module = runtime.map(|runtime| runtime.module.display().to_string());
@@ -162,10 +203,37 @@ impl Resolver {
         self.native.captured()
     }
 
-    fn python_frame(&mut self, record: &PythonFrame) -> Option<Arc<Frame>> {
+    /// How many frames and stacks of the interpreter could not be believed; `None` when all could.
+    pub fn doubts(&self) -> Option<Warning> {
+        let Doubts { no_code, bad_stacks } = self.doubts;
+        if no_code == 0 && bad_stacks == 0 {
+            return None;
+        }
+        Some(Warning::new(
+            "python-doubtful",
+            format!(
+                "{no_code} Python frames point to no code object (any more) and appear as [python code ...]; the Python frames of {bad_stacks} stacks contradict themselves and are left out."
+            ),
+            "A few are code that lived for a moment only; many mean that something overwrites the interpreter's memory.",
+        ))
+    }
+
+    fn python_name(&mut self, record: &PythonFrame) -> PythonName {
+        let has_shims = self.python.as_ref().is_some_and(PythonRuntime::has_entry_shims);
+        if record.is_entry != 0 && has_shims {
+            return PythonName::Hidden;
+        }
         let code_avma = record.code_avma;
-        let own = self.reader.as_mut()?.read(code_avma);
-        let object = own.or_else(|| self.parent.as_mut()?.read(code_avma))?;
+        let own = self.reader.as_mut().and_then(|reader| reader.read(code_avma));
+        let object = own.or_else(|| self.parent.as_mut().and_then(|reader| reader.read(code_avma)));
+        match object {
+            None => PythonName::NoCode,
+            Some(object) if object.is_internal => PythonName::Hidden,
+            Some(object) => PythonName::Named(self.python_frame(record, &object)),
+        }
+    }
+
+    fn python_frame(&mut self, record: &PythonFrame, object: &CodeObject) -> Arc<Frame> {
         let line = object.line(record.instr_offset);
         let key = (record.code_avma, record.instr_offset);
         if let Some(frame) = self.frames.get(&key)
@@ -173,7 +241,7 @@ impl Resolver {
             && frame.line == line
             && frame.file.as_deref() == Some(&object.filename)
         {
-            return Some(Arc::clone(frame));
+            return Arc::clone(frame);
         }
         let frame = Arc::new(Frame {
             kind: FrameKind::Python,
@@ -188,7 +256,7 @@ impl Resolver {
             self.frames.clear();
         }
         self.frames.insert(key, Arc::clone(&frame));
-        Some(frame)
+        frame
     }
 }
 

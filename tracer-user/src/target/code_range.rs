@@ -9,6 +9,9 @@ use std::path::Path;
 use tracer_common::limits::MAX_CODE_RANGES;
 use tracer_common::slot::walk;
 
+/// How the paths of memory begin that the kernel keeps as a file (memfd_create, shared anonymous).
+const SHARED_MEMORY: [&str; 2] = ["/memfd:", "/dev/zero"];
+
 /// Whose unwind table serves a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TableKey {
@@ -92,7 +95,12 @@ fn how(target: &Target, mapping: &Mapping) -> (u32, Option<(TableKey, u64)>) {
         };
     }
     if mapping.file.is_some() {
-        return (walk::NONE, None);
+        // A JIT that maps its code twice, to write it and to run it, keeps it in a file without a
+        // name. Of other files that are no ELF nothing is known.
+        let is_memory = SHARED_MEMORY
+            .iter()
+            .any(|name| mapping.path.as_os_str().as_encoded_bytes().starts_with(name.as_bytes()));
+        return (if is_memory { walk::FRAME_POINTER } else { walk::NONE }, None);
     }
     if mapping.path == Path::new("[vdso]") {
         return match target.vdso.as_deref().and_then(|elf| by_table(TableKey::Vdso, elf)) {

@@ -6,10 +6,12 @@ pub mod code_range;
 pub mod elf;
 mod error;
 pub mod find;
+pub mod function_table;
 pub mod health;
 pub mod kernel;
 pub mod mapping;
 pub mod pid_namespace;
+mod seccomp;
 mod status;
 mod vdso;
 
@@ -85,6 +87,8 @@ pub struct Target {
     pub namespaces: Vec<Namespace>,
     /// Seccomp mode: 0 none, 1 strict, 2 filter.
     pub seccomp_mode: u32,
+    /// Whether that may kill its threads at probes, on this kernel.
+    pub seccomp_stops_probes: bool,
     /// Real user ID.
     pub uid: u32,
     /// Start time in clock ticks since boot: with `tgid` it names one process for ever.
@@ -263,6 +267,7 @@ pub fn discover_beside(
         container,
         namespaces: status::namespaces(tgid),
         seccomp_mode: status.seccomp,
+        seccomp_stops_probes: status.seccomp != 0 && seccomp::filters_stop_probes(),
         uid: status.uid,
         start_time_ticks: stat.start_time_ticks,
     };

@@ -65,6 +65,59 @@ fn what_cannot_be_traced_is_told_in_a_sentence() {
     }
 }
 
+/// V8 maps its built-in code a second time, from its own place in the file.
+#[test]
+fn a_file_that_is_mapped_twice_has_two_ranges_of_one_table() {
+    let cat = waiting_cat();
+    let (mut target, _) = discover(cat.0.id()).unwrap();
+    let first = target.mapping_at(libc_code(&target)).unwrap().clone();
+    let (into, at) = (0x3000, 0x7ffe_0000_0000);
+    target.mappings.push(Mapping {
+        start_avma: at,
+        end_avma: at + 0x2000,
+        file_offset: first.file_offset + into,
+        ..first.clone()
+    });
+    target.mappings.sort_by_key(|mapping| mapping.start_avma);
+    let (ranges, _) = code_ranges(&target);
+    let range = |avma| *ranges.iter().find(|range| range.start_avma == avma).unwrap();
+    let (here, there) = (range(first.start_avma), range(at));
+    assert_eq!((here.walk, here.table), (there.walk, there.table));
+    // The same code has the same address in the file's own numbering.
+    assert_eq!((first.start_avma + into).wrapping_sub(here.bias), at.wrapping_sub(there.bias),);
+}
+
+#[test]
+fn code_outside_of_files_is_told_apart() {
+    use tracer_common::slot::walk;
+    let cat = waiting_cat();
+    let (mut target, _) = discover(cat.0.id()).unwrap();
+    let libc = target.mapping_at(libc_code(&target)).unwrap().clone();
+    let at = |index: u64| 0x7ffe_0000_0000 + index * 0x10000;
+    let kinds = [
+        ("", None, walk::FRAME_POINTER),
+        ("[uprobes]", None, walk::TRAMPOLINE),
+        ("[vsyscall]", None, walk::NONE),
+        ("/memfd:jit", Some(7), walk::FRAME_POINTER),
+        ("/tmp/no-elf", Some(8), walk::NONE),
+    ];
+    for (index, (path, inode, _)) in kinds.iter().enumerate() {
+        target.mappings.push(Mapping {
+            start_avma: at(index as u64),
+            end_avma: at(index as u64) + 0x1000,
+            file: inode.map(|inode| FileId { major: 0, minor: 1, inode }),
+            path: path.into(),
+            ..libc.clone()
+        });
+    }
+    target.mappings.sort_by_key(|mapping| mapping.start_avma);
+    let (ranges, _) = code_ranges(&target);
+    for (index, (path, _, expected)) in kinds.iter().enumerate() {
+        let range = ranges.iter().find(|range| range.start_avma == at(index as u64)).unwrap();
+        assert_eq!((range.walk, range.table), (*expected, None), "{path}");
+    }
+}
+
 #[test]
 fn code_ranges_are_sorted_and_do_not_overlap() {
     let cat = waiting_cat();

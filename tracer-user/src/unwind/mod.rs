@@ -96,7 +96,7 @@ pub fn tables_of(
     target: &Target,
     keys: &[TableKey],
 ) -> (Vec<(TableKey, UnwindTable)>, Vec<Warning>) {
-    let cache = Cache::open_default();
+    let cache = if keys.is_empty() { None } else { Cache::open_default() };
     let mut warnings = Vec::new();
     let mut tables = Vec::new();
     for key in keys {

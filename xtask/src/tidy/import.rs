@@ -4,11 +4,12 @@
 use super::{Finding, Source, code_lines};
 
 /// Crates that only some places may name, and those places.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 7] = [
     ("aya", &["tracer-user/src/probe"]),
     ("aya_obj", &["tracer-user/src/probe"]),
     ("aya_log", &["tracer-user/src/probe"]),
     ("inferno", &["tracer-user/src/report"]),
+    ("gimli", &["tracer-user/src/unwind", "tracer-user/src/target/code_range"]),
     ("clap", &["tracer-user/src/cli", "xtask/"]),
     (
         "anyhow",
@@ -26,6 +27,13 @@ const HOMES: [(&str, &[&str]); 6] = [
 const PURE: [&str; 2] = ["tracer-user/src/aggregate", "tracer-user/src/growth"];
 const IMPURE: [&str; 6] = ["Instant", "SystemTime", "fs", "net", "process", "tokio"];
 
+/// Modules and the modules of ours that they must not know: they are asked, and ask nobody back.
+const BELOW: [(&str, &[&str]); 3] = [
+    ("tracer-user/src/target", &["plan", "probe", "runtime", "session", "symbol", "unwind"]),
+    ("tracer-user/src/unwind", &["plan", "probe", "runtime", "session", "symbol"]),
+    ("tracer-user/src/plan", &["probe", "session", "symbol", "unwind"]),
+];
+
 /// Where the rules hold: shipped host code. Integration tests may use what they like.
 const CHECKED: [&str; 3] = ["tracer-user/", "tracer-common/", "xtask/"];
 
@@ -38,6 +46,12 @@ pub(super) fn check(source: &Source<'_>) -> Vec<Finding> {
         for (name, homes) in HOMES {
             if names_crate(line, name) && !homes.iter().any(|home| is_in(source.path, home)) {
                 let message = format!("`{name}` belongs to {} only", homes.join(", "));
+                findings.push(Finding::at(index, message));
+            }
+        }
+        for (module, above) in BELOW.iter().filter(|(module, _)| is_in(source.path, module)) {
+            for name in above.iter().filter(|name| names_module(line, name)) {
+                let message = format!("{module} must not know `{name}`");
                 findings.push(Finding::at(index, message));
             }
         }
@@ -63,6 +77,11 @@ fn names_crate(line: &str, name: &str) -> bool {
         let heads_a_path = after.starts_with("::") && !before.ends_with(':');
         heads_a_path || (before.trim_end().ends_with("use") && after.starts_with(';'))
     })
+}
+
+/// Whether `line` names the module `name` of its own crate.
+fn names_module(line: &str, name: &str) -> bool {
+    words(line, name).any(|(before, _)| before.ends_with("crate::"))
 }
 
 /// Whether `line` uses `name` of std (or the crate): after `::` or `{`, or before `::`.
@@ -113,6 +132,16 @@ mod tests {
         check_line("tracer-user/src/target/mod.rs", "crate::aya::thing()", 0);
         let quoted = format!("let s = {0}see aya::Ebpf{0};", '"');
         check_line("tracer-user/src/target/mod.rs", &quoted, 0);
+    }
+
+    #[test]
+    fn a_module_that_is_asked_does_not_ask_back() {
+        check_line("tracer-user/src/unwind/mod.rs", "use crate::probe::Probes;", 1);
+        check_line("tracer-user/src/unwind/mod.rs", "use crate::target::elf::Elf;", 0);
+        check_line("tracer-user/src/target/mod.rs", "let t = crate::unwind::build(elf);", 1);
+        check_line("tracer-user/src/plan/mod.rs", "use crate::runtime::python;", 0);
+        check_line("tracer-user/src/probe/mod.rs", "use crate::unwind::UnwindTable;", 0);
+        check_line("tracer-user/src/symbol/mod.rs", "let x = gimli::Reader::new();", 1);
     }
 
     #[test]

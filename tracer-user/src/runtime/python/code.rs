@@ -1,8 +1,10 @@
 //! Code objects of the live target: function, file, line table. Every pointer is followed only
 //! after the object's type has been checked, and every length has a bound.
 
+use super::line_deltas::{line_by_deltas, line_by_ranges};
 use super::location::line_at;
-use super::{PythonRuntime, TypeAddresses, Version};
+use super::objects::{LineForm, ObjectLayout};
+use super::{PythonRuntime, TypeAddresses};
 use crate::runtime::memory::{read_vec, u32_in, u64_in};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,40 +15,6 @@ const MAX_TEXT_CHARACTERS: u64 = 4096;
 const MAX_TABLE_BYTES: u64 = 64 << 10;
 /// Code objects that are remembered.
 const MAX_CACHED: usize = 100_000;
-/// Bytes of a code object that are read: all fields up to the line table.
-const HEADER_BYTES: usize = 144;
-
-/// Where CPython keeps things in code, text and bytes objects; 3.11 and 3.12.
-#[derive(Clone, Copy, Debug)]
-struct Offsets {
-    first_line: usize,
-    filename: usize,
-    qualname: usize,
-    line_table: usize,
-    bytecode: i64,
-    ascii_data: u64,
-    wide_data: u64,
-}
-
-impl Offsets {
-    fn of(version: Version) -> Self {
-        let old = Self {
-            first_line: 72,
-            filename: 112,
-            qualname: 128,
-            line_table: 136,
-            bytecode: 184,
-            ascii_data: 48,
-            wide_data: 72,
-        };
-        if version >= (Version { major: 3, minor: 12, micro: 0 }) {
-            Self { first_line: 68, bytecode: 192, ascii_data: 40, wide_data: 56, ..old }
-        } else {
-            old
-        }
-    }
-}
-
 /// What a code object says about its function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeObject {
@@ -56,24 +24,35 @@ pub struct CodeObject {
     pub filename: String,
     /// Line of the `def`.
     pub first_line: u32,
+    /// Made by the interpreter for itself (the clean-up behind an inlined `__init__`): Python
+    /// never shows it.
+    pub is_internal: bool,
     line_table: Vec<u8>,
-    bytecode: i64,
+    lines: LineForm,
 }
 
 impl CodeObject {
-    /// Byte offset in the bytecode, from a record's offset in the code object; `None` when the
+    /// Byte offset in the bytecode, from what a record says of the instruction; `None` when the
     /// frame has not started.
-    pub fn bytecode_offset(&self, instr_offset: i32) -> Option<u64> {
-        u64::try_from(i64::from(instr_offset) - self.bytecode).ok()
+    pub fn bytecode_offset(&self, instr: i32) -> Option<u64> {
+        let offset = match self.lines {
+            LineForm::Deltas => i64::from(instr),
+            LineForm::Ranges => 2 * i64::from(instr),
+            LineForm::Locations { bytecode } => i64::from(instr) - bytecode,
+        };
+        u64::try_from(offset).ok()
     }
 
-    /// The line that is executing at a record's offset; the `def` line when the frame has not
+    /// The line that is executing at a record's instruction; the `def` line when the frame has not
     /// started or the table gives none.
-    pub fn line(&self, instr_offset: i32) -> Option<u32> {
-        let exact = self
-            .bytecode_offset(instr_offset)
-            .and_then(|offset| line_at(&self.line_table, self.first_line, offset));
-        exact.or(Some(self.first_line)).filter(|line| *line > 0)
+    pub fn line(&self, instr: i32) -> Option<u32> {
+        let (table, first) = (self.line_table.as_slice(), self.first_line);
+        let exact = self.bytecode_offset(instr).and_then(|offset| match self.lines {
+            LineForm::Deltas => line_by_deltas(table, first, offset),
+            LineForm::Ranges => line_by_ranges(table, first, offset),
+            LineForm::Locations { .. } => line_at(table, first, offset),
+        });
+        exact.or(Some(first)).filter(|line| *line > 0)
     }
 }
 
@@ -81,9 +60,11 @@ impl CodeObject {
 #[derive(Debug)]
 pub struct CodeReader {
     tgid: u32,
-    offsets: Offsets,
+    objects: ObjectLayout,
     types: TypeAddresses,
     cache: HashMap<u64, (Fingerprint, Arc<CodeObject>)>,
+    /// What was read of the batch at hand.
+    batch: HashMap<u64, Option<Arc<CodeObject>>>,
 }
 
 /// What tells a code object from a later one at the same address: its pointers and first line.
@@ -92,11 +73,23 @@ type Fingerprint = (u64, u64, u64, u32);
 impl CodeReader {
     /// For process `tgid`, which runs `runtime`.
     pub fn new(tgid: u32, runtime: &PythonRuntime) -> Self {
-        Self {
-            tgid,
-            offsets: Offsets::of(runtime.version),
-            types: runtime.types,
-            cache: HashMap::new(),
+        Self::of_objects(tgid, runtime.objects, runtime.types)
+    }
+
+    /// For process `tgid`, whose objects are laid out so.
+    pub(super) fn of_objects(tgid: u32, objects: ObjectLayout, types: TypeAddresses) -> Self {
+        Self { tgid, objects, types, cache: HashMap::new(), batch: HashMap::new() }
+    }
+
+    /// Reads the code objects of a batch of stacks, each once, before anything else is done with
+    /// them: some live for a moment only. Until the next batch [`Self::read`] answers from here.
+    pub fn read_batch(&mut self, code_avmas: impl Iterator<Item = u64>) {
+        self.batch.clear();
+        for code_avma in code_avmas {
+            if !self.batch.contains_key(&code_avma) {
+                let object = self.read_now(code_avma);
+                self.batch.insert(code_avma, object);
+            }
         }
     }
 
@@ -106,14 +99,22 @@ impl CodeReader {
     /// One read of the target when it is known (to notice that the address was used again), four
     /// to seven when it is not.
     pub fn read(&mut self, code_avma: u64) -> Option<Arc<CodeObject>> {
-        let header = read_vec(self.tgid, code_avma, HEADER_BYTES)?;
-        if u64_in(&header, 8)? != self.types.code_avma {
+        match self.batch.get(&code_avma) {
+            Some(object) => object.clone(),
+            None => self.read_now(code_avma),
+        }
+    }
+
+    fn read_now(&mut self, code_avma: u64) -> Option<Arc<CodeObject>> {
+        let objects = self.objects;
+        let header = read_vec(self.tgid, code_avma, objects.code_bytes())?;
+        if u64_in(&header, objects.kind)? != self.types.code_avma {
             return None;
         }
-        let filename = u64_in(&header, self.offsets.filename)?;
-        let qualname = u64_in(&header, self.offsets.qualname)?;
-        let line_table = u64_in(&header, self.offsets.line_table)?;
-        let first_line = u32_in(&header, self.offsets.first_line)?;
+        let filename = u64_in(&header, objects.filename)?;
+        let qualname = u64_in(&header, objects.name)?;
+        let line_table = u64_in(&header, objects.line_table)?;
+        let first_line = u32_in(&header, objects.first_line)?;
         let fingerprint = (filename, qualname, line_table, first_line);
         if let Some((known, object)) = self.cache.get(&code_avma)
             && *known == fingerprint
@@ -124,8 +125,10 @@ impl CodeReader {
             qualname: self.text(qualname)?,
             filename: self.text(filename)?,
             first_line: if first_line <= i32::MAX as u32 { first_line } else { 0 },
+            // Only the interpreter gives its own code one word for both.
+            is_internal: filename == qualname,
             line_table: self.bytes(line_table).unwrap_or_default(),
-            bytecode: self.offsets.bytecode,
+            lines: objects.lines,
         });
         if self.cache.len() >= MAX_CACHED {
             self.cache.clear();
@@ -136,34 +139,52 @@ impl CodeReader {
 
     /// A `str` object, in any of its compact forms.
     fn text(&self, avma: u64) -> Option<String> {
-        let header = read_vec(self.tgid, avma, 40)?;
-        if u64_in(&header, 8)? != self.types.text_avma {
+        let objects = self.objects;
+        let header = read_vec(self.tgid, avma, objects.text_state + 8)?;
+        if u64_in(&header, objects.kind)? != self.types.text_avma {
             return None;
         }
-        let length = u64_in(&header, 16)?.min(MAX_TEXT_CHARACTERS);
-        let state = u32_in(&header, 32)?;
-        let (width, is_compact, is_ascii) =
-            ((state >> 2) & 7, state & 0x20 != 0, state & 0x40 != 0);
-        if !is_compact || !matches!(width, 1 | 2 | 4) || (is_ascii && width != 1) {
-            return None;
-        }
-        let data = avma.checked_add(if is_ascii {
-            self.offsets.ascii_data
-        } else {
-            self.offsets.wide_data
-        })?;
-        let bytes = read_vec(self.tgid, data, usize::try_from(length * u64::from(width)).ok()?)?;
-        decode_text(&bytes, width)
+        let length = u64_in(&header, objects.text_length)?.min(MAX_TEXT_CHARACTERS);
+        let form = TextForm::of(u32_in(&header, objects.text_state)?)?;
+        let data =
+            avma.checked_add(
+                if form.is_ascii { objects.ascii_data } else { objects.wide_data } as u64
+            )?;
+        let bytes =
+            read_vec(self.tgid, data, usize::try_from(length * u64::from(form.width)).ok()?)?;
+        decode_text(&bytes, form.width)
     }
 
     /// A `bytes` object.
     fn bytes(&self, avma: u64) -> Option<Vec<u8>> {
-        let header = read_vec(self.tgid, avma, 24)?;
-        let length = u64_in(&header, 16)?;
-        if u64_in(&header, 8)? != self.types.bytes_avma || length > MAX_TABLE_BYTES {
+        let objects = self.objects;
+        let header = read_vec(self.tgid, avma, objects.bytes_length + 8)?;
+        let length = u64_in(&header, objects.bytes_length)?;
+        if u64_in(&header, objects.kind)? != self.types.bytes_avma || length > MAX_TABLE_BYTES {
             return None;
         }
-        read_vec(self.tgid, avma.checked_add(32)?, usize::try_from(length).ok()?)
+        let data = avma.checked_add(objects.bytes_data as u64)?;
+        read_vec(self.tgid, data, usize::try_from(length).ok()?)
+    }
+}
+
+/// How a text keeps its characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct TextForm {
+    /// Bytes of a character.
+    width: u32,
+    is_ascii: bool,
+}
+
+impl TextForm {
+    /// From the state word; `None` for what is not compact, or no state. The bits begin behind two
+    /// of "interned", which is a byte of its own in builds of 3.14 and later without the GIL (and
+    /// leaves the bits where others have the width zero).
+    fn of(state: u32) -> Option<Self> {
+        let bits = if state & 0x1c != 0 { state >> 2 } else { state >> 8 };
+        let (width, is_compact, is_ascii) = (bits & 7, bits & 8 != 0, bits & 16 != 0);
+        let is_sound = is_compact && matches!(width, 1 | 2 | 4) && (!is_ascii || width == 1);
+        is_sound.then_some(Self { width, is_ascii })
     }
 }
 
@@ -185,6 +206,8 @@ fn decode_text(bytes: &[u8], width: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Version;
+    use super::super::layout::{KNOWN_MINORS, Landmarks, layout_of};
     use super::*;
 
     #[test]
@@ -196,34 +219,68 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_no_code_object_yields_nothing() {
+    fn forms_of_text_are_told_apart() {
+        let form = |width, is_ascii| Some(TextForm { width, is_ascii });
+        // States as interpreters of 3.8 to 3.15 have them; the upper bytes are not initialised.
+        for (state, expected) in [
+            (0x0000_00e5, form(1, true)),
+            (0x9150_8be5, form(1, true)),
+            (0xffff_ff65, form(1, true)),
+            (0x0000_0024, form(1, false)),
+            (0xa537_3228, form(2, false)),
+            (0x016400b0, form(4, false)),
+            (0x0000_1901, form(1, true)),
+            (0, None),
+            (0x0000_0004, None),
+            (0x0000_006c, None),
+        ] {
+            assert_eq!(TextForm::of(state), expected, "{state:#x}");
+        }
+    }
+
+    fn reader(minor: u8, types: TypeAddresses) -> CodeReader {
+        let version = Version { major: 3, minor, micro: 0 };
         let own = std::process::id();
+        let objects = layout_of(own, version, Landmarks::default()).unwrap().objects;
+        CodeReader::of_objects(own, objects, types)
+    }
+
+    #[test]
+    fn memory_that_is_no_code_object_yields_nothing() {
         let types = TypeAddresses { code_avma: 1, text_avma: 2, bytes_avma: 3 };
-        let version = Version { major: 3, minor: 11, micro: 0 };
-        let mut reader =
-            CodeReader { tgid: own, offsets: Offsets::of(version), types, cache: HashMap::new() };
-        let zeros = [0u64; 32];
-        assert_eq!(reader.read(zeros.as_ptr() as u64), None);
-        assert_eq!(reader.read(0), None);
-        assert_eq!(reader.read(u64::MAX - 8), None);
-        // The right type, wild pointers.
-        let mut wild = [u64::MAX / 3; 32];
-        wild[1] = types.code_avma;
-        assert_eq!(reader.read(wild.as_ptr() as u64), None);
+        for minor in KNOWN_MINORS {
+            let mut reader = reader(minor, types);
+            let zeros = [0u64; 32];
+            assert_eq!(reader.read(zeros.as_ptr() as u64), None);
+            assert_eq!(reader.read(0), None);
+            assert_eq!(reader.read(u64::MAX - 8), None);
+            // The right type, wild pointers.
+            let mut wild = [u64::MAX / 3; 32];
+            wild[1] = types.code_avma;
+            assert_eq!(reader.read(wild.as_ptr() as u64), None);
+        }
     }
 
     #[test]
     fn a_frame_that_has_not_started_stands_at_its_def_line() {
-        let object = CodeObject {
+        let object = |lines| CodeObject {
             qualname: "f".into(),
             filename: "f.py".into(),
             first_line: 7,
+            is_internal: false,
             line_table: vec![0x80, 0],
-            bytecode: 184,
+            lines,
         };
-        assert_eq!(object.bytecode_offset(182), None);
-        assert_eq!(object.line(182), Some(7));
-        assert_eq!(object.line(i32::MIN), Some(7));
-        assert_eq!(object.line(184), Some(7));
+        let later = object(LineForm::Locations { bytecode: 184 });
+        assert_eq!(later.bytecode_offset(182), None);
+        assert_eq!(later.line(182), Some(7));
+        assert_eq!(later.line(i32::MIN), Some(7));
+        assert_eq!(later.line(184), Some(7));
+        for lines in [LineForm::Deltas, LineForm::Ranges] {
+            assert_eq!(object(lines).bytecode_offset(-1), None);
+            assert_eq!(object(lines).line(-1), Some(7));
+            assert_eq!(object(lines).line(i32::MAX), Some(7));
+        }
+        assert_eq!(object(LineForm::Ranges).bytecode_offset(3), Some(6));
     }
 }

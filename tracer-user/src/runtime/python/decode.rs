@@ -132,6 +132,105 @@ pub fn jumps_out(code: &[u8], svma: u64) -> Vec<u64> {
         .collect()
 }
 
+/// Numbers in `code` that may be addresses of data: immediates, what `lea` computes, and the
+/// bases of indexed operands.
+pub fn constants(code: &[u8], svma: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for instruction in &mut Decoder::with_ip(64, code, svma, DecoderOptions::NONE) {
+        for operand in 0..instruction.op_count() {
+            match instruction.op_kind(operand) {
+                OpKind::Immediate32 | OpKind::Immediate64 | OpKind::Immediate32to64 => {
+                    found.push(instruction.immediate(operand));
+                }
+                OpKind::Memory if instruction.is_ip_rel_memory_operand() => {
+                    found.push(instruction.ip_rel_memory_address());
+                }
+                OpKind::Memory if instruction.memory_index() != Register::None => {
+                    found.push(instruction.memory_displacement64());
+                }
+                _ => {}
+            }
+        }
+    }
+    found.retain(|number| *number >= 0x1000);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Addresses (file numbering) of the 64-bit words that the function `code` at `svma` reads or
+/// jumps through at fixed places, in the order of its instructions.
+pub fn words_read(code: &[u8], svma: u64) -> Vec<u64> {
+    let mut found = Vec::new();
+    for instruction in Decoder::with_ip(64, code, svma, DecoderOptions::NONE) {
+        let has_memory =
+            (0..instruction.op_count()).any(|index| instruction.op_kind(index) == OpKind::Memory);
+        if !has_memory || instruction.mnemonic() == Mnemonic::Lea {
+            continue;
+        }
+        let fixed = instruction.is_ip_rel_memory_operand()
+            || instruction.memory_base() == Register::None
+                && instruction.memory_index() == Register::None
+                && instruction.segment_prefix() == Register::None;
+        let address = instruction.memory_displacement64();
+        if fixed && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+/// Instructions behind the loading of an address in which its comparison is looked for.
+const COMPARED_WITHIN: usize = 8;
+
+/// Whether code at `svma` compares something with one of the addresses `wanted`: with the address
+/// itself (programs at a fixed address), or with a register into which it has just been loaded.
+pub fn compares_with(code: &[u8], svma: u64, wanted: &[u64]) -> bool {
+    let word =
+        |at: usize| Some(u32::from_le_bytes(code.get(at..at.checked_add(4)?)?.try_into().ok()?));
+    (2..code.len().saturating_sub(3)).any(|at| {
+        let Some(value) = word(at) else { return false };
+        let behind = svma.wrapping_add(at as u64 + 4);
+        let relative = behind.wrapping_add(value as i32 as u64);
+        let is_load = code[at - 2] == 0x8d && code[at - 1] & 0xc7 == 0x05;
+        is_load && wanted.contains(&relative) && is_compared_behind(code, svma, at)
+            || wanted.contains(&u64::from(value)) && is_compared_immediate(code, svma, at, value)
+    })
+}
+
+/// Whether a comparison has its immediate operand at `at`.
+fn is_compared_immediate(code: &[u8], svma: u64, at: usize, value: u32) -> bool {
+    (2..=9).filter(|before| *before <= at).any(|before| {
+        let start = at - before;
+        let ip = svma.wrapping_add(start as u64);
+        let instruction =
+            Decoder::with_ip(64, &code[start..at + 4], ip, DecoderOptions::NONE).decode();
+        instruction.mnemonic() == Mnemonic::Cmp
+            && instruction.len() == before + 4
+            && instruction.op1_kind() != OpKind::Register
+            && instruction.immediate(1) == u64::from(value)
+    })
+}
+
+/// Whether the register that the `lea` with its displacement at `at` loads is compared soon.
+fn is_compared_behind(code: &[u8], svma: u64, at: usize) -> bool {
+    let Some(start) = at.checked_sub(3) else { return false };
+    let ip = svma.wrapping_add(start as u64);
+    let mut decoder = Decoder::with_ip(64, &code[start..], ip, DecoderOptions::NONE);
+    let load = decoder.decode();
+    if load.mnemonic() != Mnemonic::Lea || !load.op0_register().is_gpr64() {
+        return false;
+    }
+    let register = load.op0_register();
+    decoder.into_iter().take(COMPARED_WITHIN).any(|instruction| {
+        instruction.mnemonic() == Mnemonic::Cmp
+            && (0..instruction.op_count()).any(|index| {
+                instruction.op_kind(index) == OpKind::Register
+                    && instruction.op_register(index) == register
+            })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +277,11 @@ mod tests {
         assert_eq!(key_svma(&[], 0, RUNTIME), None);
         assert_eq!(key_svma(&[0xeb, 0xfe], 0, RUNTIME), None);
         assert_eq!(jumps_out(&[0x74, 0x10, 0xeb, 0xfc], 0x1000), vec![0x1012]);
+        // jmp [rax*8+0xa0d3c0]; mov qword [rbp-0x1a0],0xc12140; lea rax,[rip+0x2000]
+        let code = [
+            0xff, 0x24, 0xc5, 0xc0, 0xd3, 0xa0, 0, 0x48, 0xc7, 0x85, 0x60, 0xfe, 0xff, 0xff, 0x40,
+            0x21, 0xc1, 0, 0x48, 0x8d, 0x05, 0, 0x20, 0, 0,
+        ];
+        assert_eq!(constants(&code, 0x1000), vec![0x3019, 0xa0_d3c0, 0xc1_2140]);
     }
 }

@@ -1,52 +1,63 @@
 //! CPython in the target: which version, where its frames are, which native code is its
 //! interpreter loop. Reading code objects is `code`'s business.
 
+pub mod arenas;
 pub mod code;
+mod debug_offsets;
 mod decode;
+pub mod eval_loop;
+pub mod layout;
+mod line_deltas;
+#[cfg(test)]
+mod line_samples;
 pub mod location;
 #[cfg(test)]
 mod location_samples;
+pub mod objects;
+pub mod small_objects;
+mod thread_state;
+mod thread_word;
+mod type_members;
+mod version;
 
 pub use code::CodeReader;
+pub use eval_loop::EvalCode;
+pub use layout::LayoutSource;
+pub use version::Version;
 
-use super::memory::{read_vec, u32_in};
 use crate::target::elf::{Symbol, Table};
 use crate::target::{MappedFile, Target};
 use crate::warning::Warning;
+use layout::{KNOWN_MINORS, Landmarks, layout_of};
+use objects::ObjectLayout;
 use std::path::PathBuf;
-use tracer_common::python::{
-    NO_OFFSET, PYTHON_FRAMES, PYTHON_NONE, PythonLayout, TSS_GLIBC, TSS_MUSL,
-};
+use thread_state::{Finder, Getters};
+use tracer_common::python::{PYTHON_NONE, PythonLayout};
 
-/// Largest pthread key that exists (`PTHREAD_KEYS_MAX` of glibc).
-const MAX_KEY: u32 = 1024;
-
-/// Symbols that are looked for, in this order.
-const SYMBOLS: [&str; 8] = [
+/// Symbols that are looked for; `index` gives the place of one.
+const SYMBOLS: [&str; 13] = [
     "_PyRuntime",
+    "PyEval_EvalFrameEx",
     "Py_Version",
-    "PyGILState_GetThisThreadState",
     "PyCode_Type",
     "PyUnicode_Type",
     "PyBytes_Type",
+    "PyFrame_Type",
+    "PyGILState_GetThisThreadState",
+    "_PyThreadState_UncheckedGet",
+    "PyThreadState_GetUnchecked",
+    "_PyThreadState_GetCurrent",
     "_PyEval_EvalFrameDefault",
     "_PyEval_EvalFrameDefault.cold",
 ];
 
-/// A version of CPython.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
-    /// The 3 of 3.11.7.
-    pub major: u8,
-    /// The 11 of 3.11.7.
-    pub minor: u8,
-    /// The 7 of 3.11.7; 0 where only the file's name told the version.
-    pub micro: u8,
-}
+/// What was found of [`SYMBOLS`].
+struct Symbols(Vec<Option<Symbol>>);
 
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
+impl Symbols {
+    fn get(&self, name: &str) -> Option<Symbol> {
+        let index = SYMBOLS.iter().position(|symbol| *symbol == name)?;
+        self.0.get(index).copied().flatten()
     }
 }
 
@@ -70,8 +81,14 @@ pub struct PythonRuntime {
     pub module: PathBuf,
     /// How the kernel side walks its frames; `kind` is `PYTHON_NONE` when it cannot.
     pub layout: PythonLayout,
-    /// Native code of the interpreter loop, `[start_avma, end_avma)`, cold part included.
-    pub eval_ranges: Vec<(u64, u64)>,
+    /// Where its objects keep what.
+    pub objects: ObjectLayout,
+    /// Who said so.
+    pub layout_source: LayoutSource,
+    /// Built without the GIL.
+    pub free_threaded: bool,
+    /// Native code of the interpreter loop.
+    pub eval: EvalCode,
     /// For checking objects.
     pub types: TypeAddresses,
 }
@@ -84,192 +101,131 @@ impl PythonRuntime {
 
     /// Whether frames entered from C are place-holders that stand for no Python function (3.12).
     pub fn has_entry_shims(&self) -> bool {
-        self.version >= Version { major: 3, minor: 12, micro: 0 }
+        (self.version.major, self.version.minor) >= (3, 12)
+    }
+
+    /// Whether looking again, once the dynamic linker is done, can tell nothing more.
+    pub fn is_settled(&self) -> bool {
+        let has_thread_words = self.layout.tls_module != 0 || self.layout.tls_offset != 0;
+        let needs_them = (self.version.major, self.version.minor) >= (3, 12);
+        self.layout_source != LayoutSource::Tables && (has_thread_words || !needs_them)
+    }
+
+    /// What it is and how it is read, for people.
+    pub fn describe(&self) -> String {
+        let gil = if self.free_threaded { " without the GIL" } else { "" };
+        let calls = if self.eval.handlers.is_empty() { "" } else { ", dispatched by tail calls" };
+        let mut text = format!("CPython {}{gil} in {}", self.version, self.module.display());
+        if self.is_walked() {
+            text += &format!(", laid out by {}{calls}", self.layout_source.text());
+        }
+        text
     }
 }
 
-/// Finds CPython among the target's files. A version whose frames are not known is reported with
-/// a layout of kind `PYTHON_NONE`, and a warning.
+/// The CPython in `target`, if there is one, and what is wrong with it. A CPython that is not
+/// understood is named in a warning, and native frames are all there is.
 ///
 /// # Cost
 /// Reads the symbols of the target's files, and a few words of its memory.
 pub fn detect(target: &Target) -> (Option<PythonRuntime>, Vec<Warning>) {
     for file in target.files.values() {
-        let symbols = find(file);
-        let (Some(runtime), Some(bias)) = (symbols[0], target.bias_of(file)) else { continue };
+        let Some(symbols) = find(file) else { continue };
+        let Some(bias) = target.bias_of(file) else { continue };
         let mut warnings = Vec::new();
-        let found = describe(target, file, bias, runtime, &symbols, &mut warnings);
+        let found = describe(target, file, bias, &symbols, &mut warnings);
         return (Some(found), warnings);
     }
     (None, Vec::new())
 }
 
-/// [`SYMBOLS`] in `file`; the full table is read only when the dynamic one shows an interpreter,
-/// or when the file is a program that may hide one.
-fn find(file: &MappedFile) -> Vec<Option<Symbol>> {
-    let mut is_python = false;
-    file.elf.visit_symbols(Table::Dynamic, |name, _| is_python |= name == SYMBOLS[0]);
-    if is_python || file.name().starts_with("python") {
-        file.elf.find_symbols(&SYMBOLS)
-    } else {
-        vec![None; SYMBOLS.len()]
-    }
+/// [`SYMBOLS`] in `file`, if it is an interpreter; the full table is read only when the dynamic
+/// one shows one, or when the file is a program that may hide one.
+fn find(file: &MappedFile) -> Option<Symbols> {
+    let mut is_python = file.name().starts_with("python");
+    // Both are exported by every CPython since 2.0, and defined by nothing else.
+    file.elf.visit_symbols(Table::Dynamic, |name, _| is_python |= SYMBOLS[..2].contains(&name));
+    let symbols = Symbols(if is_python { file.elf.find_symbols(&SYMBOLS) } else { Vec::new() });
+    symbols.get("PyEval_EvalFrameEx").or(symbols.get("_PyRuntime")).map(|_| symbols)
 }
 
 fn describe(
     target: &Target,
     file: &MappedFile,
     bias: u64,
-    runtime: Symbol,
-    symbols: &[Option<Symbol>],
+    symbols: &Symbols,
     warnings: &mut Vec<Warning>,
 ) -> PythonRuntime {
-    let avma =
-        |index: usize| symbols[index].map_or(0, |symbol: Symbol| symbol.svma.wrapping_add(bias));
-    let version = version_of(file, symbols[1]);
+    let avma = |name: &str| symbols.get(name).map_or(0, |symbol| symbol.svma.wrapping_add(bias));
+    let version = version::of(target, file, symbols.get("Py_Version"));
+    let landmarks = Landmarks {
+        runtime_avma: avma("_PyRuntime"),
+        code_type_avma: avma("PyCode_Type"),
+        frame_type_avma: avma("PyFrame_Type"),
+    };
+    let layout = layout_of(target.tgid, version, landmarks);
+    let types = TypeAddresses {
+        code_avma: landmarks.code_type_avma,
+        text_avma: avma("PyUnicode_Type"),
+        bytes_avma: avma("PyBytes_Type"),
+    };
+    let eval = eval_loop::find(
+        target.tgid,
+        &file.elf,
+        bias,
+        symbols.get("_PyEval_EvalFrameDefault"),
+        symbols.get("_PyEval_EvalFrameDefault.cold"),
+    );
     let mut found = PythonRuntime {
         version,
         module: file.display_path.clone(),
         layout: PythonLayout::default(),
-        eval_ranges: eval_ranges(file, bias, symbols[6], symbols[7]),
-        types: TypeAddresses { code_avma: avma(3), text_avma: avma(4), bytes_avma: avma(5) },
+        objects: layout.map(|layout| layout.objects).unwrap_or_default(),
+        layout_source: layout.map_or(LayoutSource::Tables, |layout| layout.source),
+        free_threaded: layout.is_some_and(|layout| layout.free_threaded),
+        eval,
+        types,
     };
-    let unknown = |reason: String| {
+    let unknown = |reason: &str| {
         Warning::new(
             "python-unknown",
             format!(
                 "The target runs CPython {version}, {reason}; it is traced natively, without Python frames."
             ),
-            "CPython 3.11 and 3.12 are walked by this version of outlive.",
+            format!(
+                "CPython 3.{} to 3.{} are walked by this version of outlive.",
+                KNOWN_MINORS.start(),
+                KNOWN_MINORS.end()
+            ),
         )
     };
-    let Some(mut layout) = layout_of(version) else {
-        warnings.push(unknown("whose frames are not known here".to_owned()));
+    let (Some(mut walk), Some(runtime)) =
+        (layout.map(|layout| layout.walk), symbols.get("_PyRuntime"))
+    else {
+        warnings.push(unknown("whose frames are not known here"));
         return found;
     };
-    if symbols[3..6].iter().any(Option::is_none) {
-        warnings.push(unknown("but its object types are not exported".to_owned()));
+    if [types.code_avma, types.text_avma, types.bytes_avma].contains(&0) {
+        warnings.push(unknown("but its object types are not exported"));
         return found;
     }
-    match key_address(target, file, bias, runtime, symbols[2]) {
-        Some(tss_avma) => {
-            let musl = target.files.values().any(|file| file.name().starts_with("ld-musl"));
-            layout.tss_avma = tss_avma;
-            layout.how = if musl { TSS_MUSL } else { TSS_GLIBC };
-            found.layout = layout;
-        }
-        None => warnings.push(unknown("but the key of its thread state was not found".to_owned())),
+    let getters = Getters {
+        own: symbols.get("PyGILState_GetThisThreadState"),
+        holder: symbols.get("_PyThreadState_UncheckedGet").filter(|_| version.minor < 12),
+        current: symbols
+            .get("PyThreadState_GetUnchecked")
+            .or(symbols.get("_PyThreadState_GetCurrent"))
+            .filter(|_| version.minor >= 12),
+    };
+    if (Finder { target, file, bias, runtime }).find(&getters, &mut walk) {
+        found.layout = walk;
+    } else {
+        warnings.push(unknown("but where it keeps its thread states was not found"));
     }
     found
 }
 
-/// `Py_Version` is `0xMMmmppLS` since 3.11; older ones are told by the file's name.
-fn version_of(file: &MappedFile, symbol: Option<Symbol>) -> Version {
-    let word = symbol
-        .and_then(|symbol| file.elf.bytes_at_svma(symbol.svma, 4))
-        .and_then(|bytes| u32_in(&bytes, 0));
-    if let Some(word) = word.filter(|word| *word != 0) {
-        let [major, minor, micro, _] = word.to_be_bytes();
-        return Version { major, minor, micro };
-    }
-    version_in_name(&file.name()).unwrap_or(Version { major: 3, minor: 0, micro: 0 })
-}
-
-fn version_in_name(name: &str) -> Option<Version> {
-    let (_, rest) = name.split_once("python")?;
-    let mut numbers = rest.split(|character: char| !character.is_ascii_digit()).map(str::parse);
-    Some(Version { major: numbers.next()?.ok()?, minor: numbers.next()?.ok()?, micro: 0 })
-}
-
-/// Offsets in the structures of a version; the address of its key is not among them.
-///
-/// # Sources
-/// CPython's Include/cpython/pystate.h and Include/internal/pycore_frame.h of the version.
-fn layout_of(version: Version) -> Option<PythonLayout> {
-    let common = PythonLayout {
-        kind: PYTHON_FRAMES,
-        tstate_thread_id: NO_OFFSET,
-        tstate_frame: 56,
-        frame_instr: 56,
-        ..PythonLayout::default()
-    };
-    match (version.major, version.minor) {
-        (3, 11) => Some(PythonLayout {
-            cframe_frame: 8,
-            frame_code: 32,
-            frame_previous: 48,
-            frame_entry: 68,
-            frame_entry_value: 1,
-            ..common
-        }),
-        (3, 12) => Some(PythonLayout {
-            cframe_frame: 0,
-            frame_code: 0,
-            frame_previous: 8,
-            frame_entry: 70,
-            frame_entry_value: 3,
-            ..common
-        }),
-        _ => None,
-    }
-}
-
-/// Address, in the target, of the key of the thread state: `{int is_initialized; int key}`.
-fn key_address(
-    target: &Target,
-    file: &MappedFile,
-    bias: u64,
-    runtime: Symbol,
-    function: Option<Symbol>,
-) -> Option<u64> {
-    let function = function?;
-    let length = if function.length_bytes == 0 { 128 } else { function.length_bytes.min(256) };
-    let code = file.elf.bytes_at_svma(function.svma, length)?;
-    let svma = decode::key_svma(&code, function.svma, runtime.svma)?;
-    // The key is a member of _PyRuntime: anything else is a misread.
-    let inside = svma.checked_sub(runtime.svma)?;
-    if inside + 8 > runtime.length_bytes.max(8) {
-        return None;
-    }
-    let avma = svma.wrapping_add(bias);
-    // A runtime that has not started yet has no key; one with a wild key is none.
-    let live = read_vec(target.tgid, avma, 8)?;
-    let (initialized, key) = (u32_in(&live, 0)?, u32_in(&live, 4)?);
-    (initialized <= 1 && (initialized == 0 || key < MAX_KEY)).then_some(avma)
-}
-
-/// The interpreter loop's native code. Where the cold part has no name (stripped files), it is the
-/// function that the loop jumps into from many places.
-fn eval_ranges(
-    file: &MappedFile,
-    bias: u64,
-    eval: Option<Symbol>,
-    cold: Option<Symbol>,
-) -> Vec<(u64, u64)> {
-    let Some(eval) = eval.filter(|eval| eval.length_bytes > 0) else { return Vec::new() };
-    let mut ranges = vec![(eval.svma, eval.svma.saturating_add(eval.length_bytes))];
-    let jumps = || {
-        let code =
-            file.elf.bytes_at_svma(eval.svma, eval.length_bytes.min(4 << 20)).unwrap_or_default();
-        decode::jumps_out(&code, eval.svma)
-    };
-    // A named cold part may have grown no symbol size; its unwind table has one.
-    match cold {
-        Some(cold) if cold.length_bytes > 0 => {
-            ranges.push((cold.svma, cold.svma.saturating_add(cold.length_bytes)))
-        }
-        _ => {
-            let holding = crate::target::code_range::functions_holding(&file.elf, &jumps());
-            // Tail calls reach other functions once or twice each, at their first instruction.
-            ranges.extend(
-                holding.into_iter().filter(|(_, count)| *count >= 8).map(|(range, _)| range),
-            );
-        }
-    }
-    ranges.sort_unstable();
-    ranges.dedup();
-    ranges.iter().map(|(start, end)| (start.wrapping_add(bias), end.wrapping_add(bias))).collect()
-}
-
+#[cfg(test)]
+mod fuzz_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! ELF files of the target: headers, segments, sections, symbols, build IDs. Reads only what is
 //! asked for, since some files are larger than the memory that is left; interprets no code.
 
+mod imports;
 mod raw;
 
 use object::LittleEndian;
@@ -322,6 +323,20 @@ mod tests {
         assert!(main[0].is_some() && main[1].is_none());
         let svma = main[0].unwrap().svma;
         assert_eq!(image.svma_of(image.file_offset_of(svma).unwrap()), Some(svma));
+    }
+
+    #[test]
+    fn a_mapping_begins_at_the_page_border_before_its_segment() {
+        let mut image = own_image();
+        image.segments = vec![
+            Segment { svma: 0, file_offset: 0, file_bytes: 0x1234, executable: false },
+            Segment { svma: 0x3234, file_offset: 0x1234, file_bytes: 0x800, executable: true },
+        ];
+        assert_eq!(image.code_svma_of(0x1000), Some(0x3000));
+        assert_eq!(image.code_svma_of(0x1a33), Some(0x3a33));
+        assert_eq!(image.code_svma_of(0x1a34), None);
+        assert_eq!(image.code_svma_of(0xfff), None);
+        assert_eq!(image.code_svmas(), 0x3234..0x3a34);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `outlive doctor`: what works here, what does not, and what to do about it. Looks, attaches
 //! nothing, changes nothing.
 
+mod programs;
 mod render;
 
 pub use render::{CheckView, HealthView, render_text, view};
@@ -12,8 +13,6 @@ use std::path::Path;
 
 /// Oldest kernel the probes are tested on.
 const OLDEST_TESTED: Release = Release { major: 6, minor: 1 };
-/// Oldest kernel they can work on: BPF cookies of probes came with it.
-const OLDEST_POSSIBLE: Release = Release { major: 5, minor: 15 };
 /// What outlive takes at most by default, in bytes.
 const OWN_MEMORY_BYTES: u64 = 150 << 20;
 /// Bits of the kernel's capabilities (include/uapi/linux/capability.h).
@@ -66,6 +65,7 @@ impl Check {
 pub fn examine(pid: Option<u32>) -> Vec<Check> {
     let mut checks =
         vec![kernel(), privileges(), btf(), probe_unit(), lockdown(), unprivileged(), memory()];
+    checks.extend(programs::check(&checks));
     if let Some(pid) = pid {
         checks.extend(target(pid));
     }
@@ -82,16 +82,10 @@ fn kernel() -> Check {
         Some((release, text)) if release >= OLDEST_TESTED => {
             Check::new("kernel", Health::Ok, format!("Linux {text}"), advice)
         }
-        Some((release, text)) if release >= OLDEST_POSSIBLE => Check::new(
+        Some((_, text)) => Check::new(
             "kernel",
             Health::Warn,
             format!("Linux {text} is older than those outlive is tested on"),
-            advice,
-        ),
-        Some((_, text)) => Check::new(
-            "kernel",
-            Health::Fail,
-            format!("Linux {text} is too old for the probes"),
             advice,
         ),
         None => Check::new(
@@ -239,22 +233,18 @@ fn found(target: &Target) -> Check {
 }
 
 fn seccomp(target: &Target) -> Check {
-    let kills =
-        Release::running().is_some_and(|(release, _)| release.seccomp_kills_return_probes());
-    let (health, detail) = match (target.seccomp_mode, kills) {
+    let (health, detail) = match (target.seccomp_mode, target.seccomp_stops_probes) {
         (0, _) => (Health::Ok, "no seccomp filter"),
-        (_, false) => {
-            (Health::Ok, "a seccomp filter, which this kernel does not apply to return probes")
-        }
+        (_, false) => (Health::Ok, "a seccomp filter, which this kernel does not apply to probes"),
         (_, true) => {
-            (Health::Fail, "a seccomp filter, which kills threads at return probes on this kernel")
+            (Health::Fail, "a seccomp filter, which kills threads at probes on this kernel")
         }
     };
     Check::new(
         "target-seccomp",
         health,
         detail,
-        "Use Linux 6.14 or later, or run the service without its filter for the time of the measurement.",
+        "Use another kernel (Linux 6.14 or later), or run the service without its filter for the time of the measurement.",
     )
 }
 
@@ -284,12 +274,7 @@ fn python(target: &Target) -> Option<Check> {
         Some(warning) => {
             Check::new("target-python", Health::Warn, warning.message, &warning.advice)
         }
-        None => Check::new(
-            "target-python",
-            Health::Ok,
-            format!("CPython {} in {}", runtime.version, runtime.module.display()),
-            "",
-        ),
+        None => Check::new("target-python", Health::Ok, runtime.describe(), ""),
     })
 }
 

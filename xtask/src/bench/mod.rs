@@ -1,5 +1,8 @@
 //! Verb `bench`: what a malloc/free pair costs with no probe, with empty probes at the same
-//! sites (the floor) and with outlive, interleaved so that the machine's moods hit all three.
+//! sites (the floor) and with outlive, interleaved so that the machine's moods hit all three; and
+//! what a frame of its stack adds (`depth`).
+
+mod depth;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +14,13 @@ use serde_json::json;
 
 use crate::child::{Guarded, bound_command};
 use crate::{build, command, debian, workspace};
+use depth::Depth;
 
 /// Longest wait for a probe to be in place, or for one measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Frames of the target itself on the stack of a pair.
+const STACK_FRAMES: u32 = 10;
 
 /// What is measured, in this order in every round.
 const MODES: [Mode; 3] = [Mode::Bare, Mode::Floor, Mode::Outlive];
@@ -64,7 +71,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
     build::bpf_object()?;
     build::outlive(true)?;
-    let target = compile_target()?;
+    let target = compile("pair", &["-fno-omit-frame-pointer"])?;
     let mut pair = Guarded::start("the bench target", &mut bound_command(&target, "KILL"))?;
     pair.wait_for("ready line", PATIENCE, |line| line.starts_with("ready ").then_some(()))?;
 
@@ -78,17 +85,20 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         eprintln!("xtask: round {round} of {}: {} ns", args.rounds, shown.join(" / "));
     }
     pair.end("TERM")?;
-    print(&samples, args);
+    let depths = depth::measure(args.rounds)?;
+    print(&samples, &depths, args);
     Ok(())
 }
 
-fn compile_target() -> Result<PathBuf> {
+fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
     let dir = workspace::root().join("target/bench");
     fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    let target = dir.join("pair");
+    let target = dir.join(name);
     command::run(
         Command::new("gcc")
-            .args(["-O2", "-g", "-fno-omit-frame-pointer", "-fno-optimize-sibling-calls", "-o"])
+            .args(["-O2", "-g", "-fno-optimize-sibling-calls"])
+            .args(flags)
+            .arg("-o")
             .arg(&target)
             .arg(workspace::root().join("tests/targets/bench/pair.c")),
     )?;
@@ -114,7 +124,7 @@ fn measure(mode: Mode, pair: &mut Guarded) -> Result<f64> {
 }
 
 fn request(pair: &mut Guarded) -> Result<f64> {
-    pair.send("round")?;
+    pair.send(&format!("round {STACK_FRAMES}"))?;
     pair.wait_for("measurement", PATIENCE, |line| line.trim().parse().ok())
 }
 
@@ -133,7 +143,7 @@ fn attach(arguments: &[&str], out: Option<&Path>, pid: u32) -> Result<Guarded> {
     Ok(tracer)
 }
 
-fn print(samples: &[Vec<f64>; 3], args: &BenchArgs) {
+fn print(samples: &[Vec<f64>; 3], depths: &[Depth], args: &BenchArgs) {
     let medians = samples.each_ref().map(|ns| median(ns));
     let ratio = medians[2] / medians[1];
     let (machine, kernel) = (machine(), kernel());
@@ -143,19 +153,21 @@ fn print(samples: &[Vec<f64>; 3], args: &BenchArgs) {
         });
         let modes: serde_json::Map<_, _> = modes.collect();
         let result = json!({
-            "machine": machine, "kernel": kernel, "rounds": args.rounds, "stack_frames": 10,
+            "machine": machine, "kernel": kernel, "rounds": args.rounds, "stack_frames": STACK_FRAMES,
             "modes": modes, "ratio_to_floor": ratio,
+            "depths": depths.iter().map(Depth::json).collect::<Vec<_>>(),
         });
         println!("{result:#}");
         return;
     }
     println!("cost of a malloc/free pair, medians of {} interleaved rounds", args.rounds);
-    println!("{machine}, Linux {kernel}; 64-byte blocks, 10 frames deep\n");
+    println!("{machine}, Linux {kernel}; 64-byte blocks, {STACK_FRAMES} frames deep\n");
     for ((mode, ns), median_ns) in MODES.iter().zip(samples).zip(medians) {
         let (low, high) = range(ns);
         println!("{:<42}{median_ns:>9.1} ns   ({low:.1} to {high:.1})", mode.label());
     }
-    println!("\noutlive is {ratio:.2} times the floor");
+    println!("\noutlive is {ratio:.2} times the floor\n");
+    depths.iter().for_each(Depth::print);
 }
 
 /// The middle value, or the mean of the middle two; not a number when there is none.

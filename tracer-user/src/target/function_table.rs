@@ -1,0 +1,64 @@
+//! Where the functions of a file begin and end, by its unwind table. That holds for stripped
+//! files too, and tells a function's cold part from its neighbours.
+
+use super::elf::Elf;
+use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
+
+/// Most functions that are believed: node has 130,000.
+const MAX_FUNCTIONS: usize = 2_000_000;
+
+/// The functions of a file, sorted; addresses in the file's own numbering.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionTable(Vec<(u64, u64)>);
+
+impl FunctionTable {
+    /// Reads the table; empty where there is none. A damaged one yields what comes before.
+    ///
+    /// # Cost
+    /// Reads .eh_frame whole; about 20 ms for the largest files seen.
+    pub fn read(elf: &Elf) -> Self {
+        let Some(section) = elf.section(".eh_frame") else { return Self::default() };
+        let Some(bytes) = elf.section_bytes(section) else { return Self::default() };
+        let eh_frame = EhFrame::new(&bytes, LittleEndian);
+        let mut bases = BaseAddresses::default().set_eh_frame(section.svma);
+        if let Some(text) = elf.section(".text") {
+            bases = bases.set_text(text.svma);
+        }
+        let mut ranges = Vec::new();
+        let mut entries = eh_frame.entries(&bases);
+        while let Ok(Some(entry)) = entries.next() {
+            let CieOrFde::Fde(partial) = entry else { continue };
+            let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else { continue };
+            let start = fde.initial_address();
+            if fde.len() > 0 && ranges.len() < MAX_FUNCTIONS {
+                ranges.push((start, start.saturating_add(fde.len())));
+            }
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        Self(ranges)
+    }
+
+    /// The function that holds `svma`: its first address, and the first one behind it.
+    pub fn holding(&self, svma: u64) -> Option<(u64, u64)> {
+        let behind = self.0.partition_point(|(start, _)| *start <= svma);
+        self.0[..behind].last().copied().filter(|(_, end)| svma < *end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn this_programs_main_is_a_function_and_nothing_holds_address_zero() {
+        let elf = Elf::read(File::open("/proc/self/exe").unwrap()).unwrap();
+        let table = FunctionTable::read(&elf);
+        let main = elf.find_symbols(&["main"])[0].unwrap();
+        let (start, end) = table.holding(main.svma + 1).unwrap();
+        assert_eq!(start, main.svma);
+        assert!(end > start + 1);
+        assert_eq!(table.holding(0), None);
+    }
+}
