@@ -33,7 +33,7 @@ fn load(limits: Limits) -> Option<(Vec<&'static str>, Vec<TableKey>)> {
     let (mut probes, warnings) = Probes::load(settings, &plan, &tables).expect("load");
     let missing = probes.missing_tables(&plan.code_ranges);
     // Once more, as after a look at the mappings: nothing is added, so nothing can be too much.
-    assert_eq!(probes.set_code_ranges(&plan.code_ranges, &tables), Vec::new());
+    assert_eq!(probes.set_code_ranges(target.pid(), &plan.code_ranges, &tables), Vec::new());
     Some((warnings.iter().map(|warning| warning.code).collect(), missing))
 }
 

@@ -2,7 +2,9 @@
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
 #![allow(dead_code, missing_docs, unused_imports)]
 
+mod processes;
 pub mod report;
+pub mod run;
 pub mod truth;
 pub mod venv;
 
@@ -116,19 +118,7 @@ impl Target {
 
     /// The next line of JSON on stdout; lines that are none are passed over.
     pub fn json(&self) -> Value {
-        let deadline = Instant::now() + at_this_speed(PATIENCE);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.stdout.recv_timeout(left) {
-                Ok(line) => {
-                    if let Ok(value @ Value::Object(_)) = serde_json::from_str(&line) {
-                        return value;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => panic!("the target said nothing in time"),
-                Err(RecvTimeoutError::Disconnected) => panic!("the target ended without a word"),
-            }
-        }
+        next_json(&self.stdout)
     }
 
     /// The next line on stdout.
@@ -341,6 +331,22 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "still not so: {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn next_json(stdout: &Receiver<String>) -> Value {
+    let deadline = Instant::now() + at_this_speed(PATIENCE);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match stdout.recv_timeout(left) {
+            Ok(line) => {
+                if let Ok(value @ Value::Object(_)) = serde_json::from_str(&line) {
+                    return value;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => panic!("the target said nothing in time"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the target ended without a word"),
+        }
     }
 }
 

@@ -7,14 +7,15 @@
 pub struct Config {
     /// Blocks smaller than this many bytes are not followed; 0 follows all.
     pub min_size_bytes: u64,
-    /// 1 when children of traced processes are to be announced.
+    /// 1 when children of traced processes are to be announced; otherwise they are only counted.
     pub follow: u32,
     /// 1 when debug messages are wanted (aya-log).
     pub verbose: u32,
     /// Length of the slot array; the map's own limit cannot be asked for from a program.
     pub max_slots: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Inode number of user space's PID namespace, in which thread-group IDs are then understood; 0
+    /// when it is the initial one.
+    pub pid_namespace: u32,
     /// Where the kernel keeps things (from BTF).
     pub kernel: KernelLayout,
 }
@@ -42,7 +43,15 @@ pub struct KernelLayout {
     pub return_instance_stack: u32,
     /// `return_instance.next`.
     pub return_instance_next: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `signal_struct.pids[PIDTYPE_TGID]`.
+    pub signal_tgid: u32,
+    /// `pid.level`.
+    pub pid_level: u32,
+    /// `pid.numbers`.
+    pub pid_numbers: u32,
+    /// `pid_namespace.ns.inum`.
+    pub namespace_inum: u32,
 }
-const _: () = assert!(size_of::<KernelLayout>() == 40);
+const _: () = assert!(size_of::<KernelLayout>() == 56);

@@ -122,6 +122,8 @@ counters! {
     PythonWalksTrampoline = 42, "python_walks_trampoline", Walk;
     /// See `record::walk_end`.
     PythonWalksBadInterpreterState = 43, "python_walks_bad_interpreter_state", Walk;
+    /// Children with memory of their own that were not to be followed.
+    ChildrenNotFollowed = 44, "children_not_followed", Traffic;
 }
 
 /// Number of counters.

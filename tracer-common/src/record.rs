@@ -158,18 +158,19 @@ const _: () = assert!(size_of::<Mapping>() == 64);
 
 /// Process events.
 pub mod process_op {
-    /// The target has replaced its image; every block of the old one is gone.
+    /// A traced process has replaced its image; every block of the old one is gone. `other_tgid` is
+    /// 1 when a thread other than the first did it: probes placed before no longer fire then.
     pub const EXEC: u32 = 1;
-    /// The target's last thread has ended.
+    /// A traced process' last thread has ended.
     pub const EXIT: u32 = 2;
-    /// A traced process has forked; `other_tgid` is the child.
+    /// A traced process has a child with memory of its own; `other_tgid` is the child.
     pub const FORK: u32 = 3;
     /// The dynamic loader has changed its list of libraries; the process is stopped (SIGSTOP) and
     /// waits to be continued.
     pub const LIBRARIES: u32 = 4;
 }
 
-/// Something happened to the target process.
+/// Something happened to a traced process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -183,5 +184,7 @@ pub struct Process {
     pub image: u32,
     /// The traced process.
     pub tgid: u32,
+    /// When (CLOCK_MONOTONIC).
+    pub at_ns: u64,
 }
-const _: () = assert!(size_of::<Process>() == 24);
+const _: () = assert!(size_of::<Process>() == 32);

@@ -11,7 +11,7 @@ static CONFIG: Config = Config {
     follow: 0,
     verbose: 0,
     max_slots: 0,
-    reserved: 0,
+    pid_namespace: 0,
     kernel: KernelLayout {
         task_fsbase: 0,
         task_mm: 0,
@@ -22,7 +22,11 @@ static CONFIG: Config = Config {
         return_instance_address: 0,
         return_instance_stack: 0,
         return_instance_next: 0,
-        reserved: 0,
+        task_signal: 0,
+        signal_tgid: 0,
+        pid_level: 0,
+        pid_numbers: 0,
+        namespace_inum: 0,
     },
 };
 

@@ -2,9 +2,9 @@
 //! command that we started is held there until the new libraries can be walked, before any of
 //! their code runs.
 
-use crate::{counters::count, maps::EVENTS, process};
+use crate::{counters::count, maps::EVENTS, process, thread::current_tid};
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user, bpf_send_signal},
+    helpers::{bpf_ktime_get_ns, bpf_probe_read_user, bpf_send_signal},
     macros::uprobe,
     programs::ProbeContext,
 };
@@ -18,9 +18,8 @@ const SIGSTOP: u32 = 19;
 /// `_dl_debug_state` (nothing).
 #[uprobe]
 pub fn loader_hook(_ctx: ProbeContext) -> u32 {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
-    let Some((_, entry)) = process::current() else { return 0 };
+    let Some(tgid) = process::current_tgid() else { return 0 };
+    let Some((_, entry)) = process::find(tgid) else { return 0 };
     // A child that still shares our process's memory is not ours to stop.
     if entry.tgid != tgid || entry.loader_state_avma == 0 {
         return 0;
@@ -36,11 +35,13 @@ pub fn loader_hook(_ctx: ProbeContext) -> u32 {
         return 0;
     };
     event.write(Process {
-        header: Header { kind: record::kind::PROCESS, tid },
+        header: Header { kind: record::kind::PROCESS, tid: current_tid() },
         op: process_op::LIBRARIES,
         other_tgid: 0,
         image: entry.image,
         tgid,
+        // SAFETY: takes nothing, returns a number.
+        at_ns: unsafe { bpf_ktime_get_ns() },
     });
     // Then the signal, then the event: whoever hears of the stop and continues the process comes
     // after it.

@@ -1,5 +1,5 @@
-//! The process table, and the tracepoints that keep it true: exec forgets the old image's blocks,
-//! fork announces a child, a thread's end frees its state.
+//! The process table, and the tracepoints that keep it true: exec begins an image, fork announces a
+//! child, a thread's end frees its state.
 //!
 //! Raw tracepoints, because they need no tracefs. They run for every process of the machine, so
 //! the first thing they do is look whether it is a traced one.
@@ -9,10 +9,13 @@ use crate::{
     configuration::{abi, config},
     counters::count,
     maps::{CONTROL, EVENTS, PROCESSES, TGIDS, THREADS},
+    thread::current_tid,
 };
 use aya_ebpf::{
     bindings::BPF_ANY,
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
+    },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
@@ -22,6 +25,9 @@ use tracer_common::{
     process::ProcessEntry,
     record::{self, Header, Process, process_op},
 };
+
+/// PID namespaces inside one another that are looked through; the kernel allows 32.
+const MAX_PID_NAMESPACES: u32 = 33;
 
 /// Entry `index` of the process table.
 #[inline(always)]
@@ -34,30 +40,68 @@ pub fn entry(index: u32) -> Option<&'static ProcessEntry> {
 /// memory of a traced process (vfork) is that process.
 #[inline(always)]
 pub fn current() -> Option<(u32, &'static ProcessEntry)> {
-    find((bpf_get_current_pid_tgid() >> 32) as u32)
+    find(current_tgid()?)
 }
 
+/// Process `tgid`: as [`current`].
 #[inline(always)]
-fn find(tgid: u32) -> Option<(u32, &'static ProcessEntry)> {
+pub fn find(tgid: u32) -> Option<(u32, &'static ProcessEntry)> {
     // SAFETY: a u32 of the map, copied at once.
     let index = unsafe { TGIDS.get(tgid) }.copied()?;
     let entry = entry(index)?;
     (entry.image != 0).then_some((index, entry))
 }
 
-/// sched_process_exec, in the process that has just replaced its image.
+/// Thread-group ID of the current process, as user space numbers it.
+#[inline(always)]
+pub fn current_tgid() -> Option<u32> {
+    if config!(pid_namespace) == 0 {
+        return Some((bpf_get_current_pid_tgid() >> 32) as u32);
+    }
+    // SAFETY: returns the current task, which is alive.
+    tgid_of(unsafe { bpf_get_current_task() })
+}
+
+/// Thread-group ID of a task, as user space numbers it: in its own PID namespace or, seen from
+/// that, an outer one. `None` for a process that user space cannot see.
+#[inline(always)]
+fn tgid_of(task: u64) -> Option<u32> {
+    let namespace = config!(pid_namespace);
+    if namespace == 0 {
+        return word(task, config!(kernel.task_tgid));
+    }
+    let signal = pointer(task, config!(kernel.task_signal))?;
+    let pid = pointer(signal, config!(kernel.signal_tgid))?;
+    let level = word(pid, config!(kernel.pid_level))?;
+    for depth in 0..MAX_PID_NAMESPACES {
+        if depth > level {
+            return None;
+        }
+        // An element is the number and a pointer to the namespace in which it is one.
+        let number = pid + u64::from(config!(kernel.pid_numbers)) + u64::from(depth) * 16;
+        if word(pointer(number, 8)?, config!(kernel.namespace_inum))? == namespace {
+            return word(number, 0);
+        }
+    }
+    None
+}
+
+/// sched_process_exec (task, its former thread ID, ...), in the process that has just replaced its
+/// image.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some(tgid) = current_tgid() else { return 0 };
     let Some((index, entry)) = find(tgid) else { return 0 };
+    let tid = current_tid();
+    // A thread that calls exec takes the first one's number.
+    let former: u64 = ctx.arg(1);
+    let former = former as u32;
     let _ = THREADS.remove(tid);
+    let _ = THREADS.remove(former);
     if entry.tgid != tgid {
         // It shared its parent's memory until now.
         let _ = TGIDS.remove(tgid);
-        if config!(follow) == 1 {
-            send(tid, process_op::FORK, entry.tgid, tgid, 0);
-        }
+        announce(tid, entry.tgid, tgid);
         return 0;
     }
     let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
@@ -76,22 +120,21 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     if config!(verbose) == 1 {
         debug!(&ctx, "process {} calls exec; image {} begins (ABI {})", tgid, image, abi());
     }
-    send(tid, process_op::EXEC, tgid, 0, image);
+    send(tid, process_op::EXEC, tgid, u32::from(former != tid), image);
     0
 }
 
 /// sched_process_fork (parent, child), in the parent: also of threads.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some(tgid) = current_tgid() else { return 0 };
     let Some((index, _)) = find(tgid) else { return 0 };
     let (parent, child): (u64, u64) = (ctx.arg(0), ctx.arg(1));
-    let Some(child_tgid) = task_u32(child, config!(kernel.task_tgid)) else { return 0 };
+    let Some(child_tgid) = tgid_of(child) else { return 0 };
     if child_tgid == tgid {
         return 0;
     }
-    let mm = |task| task_u64(task, config!(kernel.task_mm));
+    let mm = |task| pointer(task, config!(kernel.task_mm));
     if mm(parent).is_some() && mm(parent) == mm(child) {
         // What it allocates it allocates in its parent's memory.
         if TGIDS.insert(child_tgid, index, u64::from(BPF_ANY)).is_err() {
@@ -99,35 +142,42 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         }
         return 0;
     }
-    if config!(follow) == 1 {
-        send(tid, process_op::FORK, tgid, child_tgid, 0);
-    }
+    announce(current_tid(), tgid, child_tgid);
     0
 }
 
 /// sched_process_exit: of any thread.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((pid_tgid >> 32) as u32, pid_tgid as u32);
+    let Some(tgid) = current_tgid() else { return 0 };
     let Some((_, entry)) = find(tgid) else { return 0 };
-    let _ = THREADS.remove(tid);
+    let _ = THREADS.remove(current_tid());
     if entry.tgid != tgid {
         let _ = TGIDS.remove(tgid);
     }
     0
 }
 
+/// Tells user space of a child with memory of its own, where it wants to know.
 #[inline(always)]
-fn task_u32(task: u64, offset: u32) -> Option<u32> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u32) }.ok()
+fn announce(tid: u32, tgid: u32, child_tgid: u32) {
+    if config!(follow) == 1 {
+        send(tid, process_op::FORK, tgid, child_tgid, 0);
+    } else {
+        count(Counter::ChildrenNotFollowed);
+    }
 }
 
 #[inline(always)]
-fn task_u64(task: u64, offset: u32) -> Option<u64> {
+fn word(structure: u64, offset: u32) -> Option<u32> {
     // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((task + u64::from(offset)) as *const u64) }.ok()
+    unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const u32) }.ok()
+}
+
+#[inline(always)]
+fn pointer(structure: u64, offset: u32) -> Option<u64> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const u64) }.ok()
 }
 
 #[inline(always)]
@@ -138,6 +188,8 @@ fn send(tid: u32, op: u32, tgid: u32, other_tgid: u32, image: u32) {
         other_tgid,
         image,
         tgid,
+        // SAFETY: takes nothing, returns a number.
+        at_ns: unsafe { bpf_ktime_get_ns() },
     };
     if EVENTS.output::<Process>(&event, 0).is_err() {
         count(Counter::ProcessEventsLost);

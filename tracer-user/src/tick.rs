@@ -19,6 +19,17 @@ pub struct Tick {
     pub memory: Option<MemorySplit>,
     /// What the probes cost so far, where it was measured by now.
     pub overhead: Option<OverheadReading>,
+    /// The processes that live, where more than the target is followed.
+    pub processes: Vec<ProcessReading>,
+}
+
+/// A followed process at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessReading {
+    /// Its number in the session; the target's is 0.
+    pub process: u32,
+    /// Its memory.
+    pub memory: MemorySplit,
 }
 
 /// Cumulative counters of one (stack, birth epoch).

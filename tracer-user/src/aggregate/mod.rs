@@ -32,8 +32,31 @@ pub struct Aggregate {
     stride: u64,
     counters: Counters,
     overhead: Option<OverheadReading>,
-    first_memory: Option<(u64, MemorySplit)>,
-    last_memory: Option<(u64, MemorySplit)>,
+    memory: Span,
+    /// By number of the process.
+    processes: BTreeMap<u32, Span>,
+}
+
+/// A process' memory at the earliest and the latest tick that could read it, with their times.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Span {
+    first: Option<(u64, MemorySplit)>,
+    last: Option<(u64, MemorySplit)>,
+}
+
+impl Span {
+    fn extend(&mut self, at_ns: u64, memory: MemorySplit) {
+        if self.first.is_none_or(|(first_ns, _)| at_ns < first_ns) {
+            self.first = Some((at_ns, memory));
+        }
+        if self.last.is_none_or(|(last_ns, _)| at_ns >= last_ns) {
+            self.last = Some((at_ns, memory));
+        }
+    }
+
+    fn ends(&self) -> Option<(MemorySplit, MemorySplit)> {
+        Some((self.first?.1, self.last?.1))
+    }
 }
 
 impl Default for Aggregate {
@@ -52,8 +75,8 @@ impl Aggregate {
             stride: 1,
             counters: Counters::default(),
             overhead: None,
-            first_memory: None,
-            last_memory: None,
+            memory: Span::default(),
+            processes: BTreeMap::new(),
         }
     }
 
@@ -78,12 +101,10 @@ impl Aggregate {
             self.overhead = Some(overhead);
         }
         if let Some(memory) = tick.memory {
-            if self.first_memory.is_none_or(|(at_ns, _)| tick.at_ns < at_ns) {
-                self.first_memory = Some((tick.at_ns, memory));
-            }
-            if self.last_memory.is_none_or(|(at_ns, _)| tick.at_ns >= at_ns) {
-                self.last_memory = Some((tick.at_ns, memory));
-            }
+            self.memory.extend(tick.at_ns, memory);
+        }
+        for reading in &tick.processes {
+            self.processes.entry(reading.process).or_default().extend(tick.at_ns, reading.memory);
         }
     }
 
@@ -163,7 +184,12 @@ impl Aggregate {
 
     /// The target's memory at the earliest and the latest tick that could read it.
     pub fn memory(&self) -> Option<(MemorySplit, MemorySplit)> {
-        Some((self.first_memory?.1, self.last_memory?.1))
+        self.memory.ends()
+    }
+
+    /// The same of a followed process, by its number.
+    pub fn process_memory(&self, process: u32) -> Option<(MemorySplit, MemorySplit)> {
+        self.processes.get(&process)?.ends()
     }
 
     /// Ticks taken in, without repetitions.

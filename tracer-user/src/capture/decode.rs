@@ -1,9 +1,10 @@
 //! Bytes into records. The bytes may be anything: each length is compared with what is there
 //! before anything is taken or allocated.
 
+use super::WITH_PROCESSES;
 use super::encode::NO_TEXT;
 use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
-use crate::tick::{Counters, MemorySplit, OverheadReading, SiteReading, Tick};
+use crate::tick::{Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
 use bytes::Buf;
 use tracer_common::record::{PythonFrame, domain};
 
@@ -62,7 +63,8 @@ fn domain_of(number: u32) -> Result<Domain> {
     }
 }
 
-pub(super) fn tick(mut buffer: &[u8]) -> Result<Tick> {
+/// `version` is the format's, as in the functions below.
+pub(super) fn tick(mut buffer: &[u8], version: u32) -> Result<Tick> {
     let buffer = &mut buffer;
     let at_ns = buffer.try_get_u64_le()?;
     let sites = (0..length(buffer, 44)?).map(|_| site(buffer)).collect::<Result<_>>()?;
@@ -75,9 +77,18 @@ pub(super) fn tick(mut buffer: &[u8]) -> Result<Tick> {
         buffer.advance(bytes);
         counters.user.insert(name, buffer.try_get_u64_le()?);
     }
-    let memory = if flag(buffer)? { Some(memory(buffer)?) } else { None };
+    let memory = if flag(buffer)? { Some(memory_of(buffer)?) } else { None };
     let overhead = if flag(buffer)? { Some(overhead(buffer)?) } else { None };
-    finished(Tick { at_ns, sites, counters, memory, overhead }, buffer)
+    let processes = if version < WITH_PROCESSES {
+        Vec::new()
+    } else {
+        (0..length(buffer, 36)?)
+            .map(|_| {
+                Ok(ProcessReading { process: buffer.try_get_u32_le()?, memory: memory_of(buffer)? })
+            })
+            .collect::<Result<_>>()?
+    };
+    finished(Tick { at_ns, sites, counters, memory, overhead, processes }, buffer)
 }
 
 fn site(buffer: &mut &[u8]) -> Result<SiteReading> {
@@ -91,7 +102,7 @@ fn site(buffer: &mut &[u8]) -> Result<SiteReading> {
     })
 }
 
-fn memory(buffer: &mut &[u8]) -> Result<MemorySplit> {
+fn memory_of(buffer: &mut &[u8]) -> Result<MemorySplit> {
     Ok(MemorySplit {
         resident_bytes: buffer.try_get_u64_le()?,
         anonymous_bytes: buffer.try_get_u64_le()?,
@@ -108,7 +119,7 @@ fn overhead(buffer: &mut &[u8]) -> Result<OverheadReading> {
     })
 }
 
-pub(super) fn raw_stack(mut buffer: &[u8]) -> Result<RawStack> {
+pub(super) fn raw_stack(mut buffer: &[u8], version: u32) -> Result<RawStack> {
     let buffer = &mut buffer;
     let id = StackId(buffer.try_get_u64_le()?);
     let domain = domain_of(buffer.try_get_u32_le()?)?;
@@ -125,7 +136,8 @@ pub(super) fn raw_stack(mut buffer: &[u8]) -> Result<RawStack> {
             })
         })
         .collect::<Result<_>>()?;
-    finished(RawStack { id, domain, native, native_end, python, python_end }, buffer)
+    let image = if version < WITH_PROCESSES { 0 } else { buffer.try_get_u32_le()? };
+    finished(RawStack { id, image, domain, native, native_end, python, python_end }, buffer)
 }
 
 /// `texts` are those recorded so far, by number.

@@ -1,7 +1,7 @@
 //! Records into bytes. All numbers little-endian; every layout is read back in `decode`.
 
 use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack};
-use crate::tick::Tick;
+use crate::tick::{MemorySplit, Tick};
 use bytes::{BufMut, BytesMut};
 use tracer_common::record::domain;
 
@@ -46,17 +46,26 @@ pub(super) fn tick(tick: &Tick, out: &mut BytesMut) {
     }
     out.put_u8(tick.memory.is_some().into());
     if let Some(memory) = tick.memory {
-        for value in
-            [memory.resident_bytes, memory.anonymous_bytes, memory.file_bytes, memory.shared_bytes]
-        {
-            out.put_u64_le(value);
-        }
+        put_memory(memory, out);
     }
     out.put_u8(tick.overhead.is_some().into());
     if let Some(overhead) = tick.overhead {
         out.put_u64_le(overhead.hits);
         out.put_f64_le(overhead.program_ns_per_hit);
         out.put_f64_le(overhead.trap_ns_per_hit);
+    }
+    out.put_u32_le(tick.processes.len() as u32);
+    for reading in &tick.processes {
+        out.put_u32_le(reading.process);
+        put_memory(reading.memory, out);
+    }
+}
+
+fn put_memory(memory: MemorySplit, out: &mut BytesMut) {
+    for value in
+        [memory.resident_bytes, memory.anonymous_bytes, memory.file_bytes, memory.shared_bytes]
+    {
+        out.put_u64_le(value);
     }
 }
 
@@ -73,6 +82,7 @@ pub(super) fn raw_stack(stack: &RawStack, out: &mut BytesMut) {
         out.put_i32_le(frame.instr_offset);
         out.put_u32_le(frame.is_entry);
     }
+    out.put_u32_le(stack.image);
 }
 
 /// Texts go through `number`, which hands out (and records) a number for each.

@@ -22,8 +22,56 @@ pub struct Meta {
     pub end: EndReason,
     /// What outlive itself took, where it was measured.
     pub tracer: Option<TracerMemory>,
+    /// Every process that was followed; its number is its place here, and the target's is 0. Empty
+    /// in captures of version 1.
+    pub processes: Vec<ProcessMeta>,
+    /// Children that ended, or could not be traced, before they were followed.
+    pub children_missed: u64,
     /// What is seen of Python's small objects, where the target runs Python.
     pub python_objects: Option<PythonObjects>,
+}
+
+/// A process that was followed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessMeta {
+    /// Thread-group ID, as outlive saw it.
+    pub pid: u32,
+    /// That of the process that started it; 0 where that was not followed.
+    pub parent_pid: u32,
+    /// Numbers of its images, the first one first: one more after each exec.
+    pub images: Vec<u32>,
+    /// Executable of its last image, as the process sees it.
+    pub exe: String,
+    /// Arguments of its last image, joined by spaces.
+    pub cmdline: String,
+    /// Identity of its container, where there is one.
+    pub container: Option<String>,
+    /// When it was started, in clock ticks since boot.
+    pub start_time_ticks: u64,
+    /// When its probes were in place, nanoseconds since the session began.
+    pub attached_ns: u64,
+    /// How long it had lived unseen by then, nanoseconds since its fork (or its exec, where it had
+    /// shared its parent's memory until then); `None` where it ran before outlive came.
+    pub followed_from_ns: Option<u64>,
+    /// When it ended, nanoseconds since the session began.
+    pub ended_ns: Option<u64>,
+    /// Why its numbers end.
+    pub end: ProcessEnd,
+}
+
+/// Why the numbers of a process end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessEnd {
+    /// It outlived the session.
+    Running,
+    /// It ended.
+    Exited,
+    /// Not known, or a reason of a newer outlive.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// What is seen of Python's small objects.
@@ -154,11 +202,13 @@ impl From<&Warning> for RecordedWarning {
     }
 }
 
-/// A file mapped by the target.
+/// A file mapped by a process that was followed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MappedFile {
-    /// First address in the target.
+    /// Number of the image that mapped it; 0 in captures of version 1.
+    pub image: u32,
+    /// First address in the process.
     pub start_avma: u64,
     /// First address behind it.
     pub end_avma: u64,

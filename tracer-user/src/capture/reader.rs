@@ -69,6 +69,7 @@ pub fn read_from(input: impl Read) -> Result<Recording, CaptureError> {
     let mut reader = Reader {
         input,
         at_bytes: 0,
+        version: 0,
         ticks: 0,
         unknown: 0,
         texts: Vec::new(),
@@ -85,6 +86,7 @@ pub fn read_from(input: impl Read) -> Result<Recording, CaptureError> {
 struct Reader<R> {
     input: R,
     at_bytes: u64,
+    version: u32,
     ticks: u64,
     unknown: u64,
     texts: Vec<String>,
@@ -110,7 +112,10 @@ impl<R: Read> Reader<R> {
             Err(_) => Err(CaptureError::Truncated { ticks: 0 }),
             Ok(0) => Err(CaptureError::Foreign),
             Ok(version) if version > VERSION => Err(CaptureError::Newer(version)),
-            Ok(_) => Ok(()),
+            Ok(version) => {
+                self.version = version;
+                Ok(())
+            }
         }
     }
 
@@ -143,11 +148,11 @@ impl<R: Read> Reader<R> {
         match kind {
             kind::META => recording.meta = decode::json(payload)?,
             kind::TICK => {
-                recording.aggregate.apply(&decode::tick(payload)?);
+                recording.aggregate.apply(&decode::tick(payload, self.version)?);
                 self.ticks += 1;
             }
             kind::RAW_STACK => {
-                let stack = decode::raw_stack(payload)?;
+                let stack = decode::raw_stack(payload, self.version)?;
                 recording.raw_stacks.insert(stack.id, stack);
             }
             kind::TEXT => self.texts.push(decode::text(payload)?),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::stack::{Domain, Frame, FrameKind, WalkEnd};
-use crate::tick::{MemorySplit, OverheadReading, SiteReading, Tick};
+use crate::tick::{MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
 use std::path::Path;
 use tracer_common::record::PythonFrame;
 
@@ -19,6 +19,7 @@ fn tick(second: u64) -> Tick {
     tick.counters.kernel[0] = second;
     tick.counters.user.insert("unknown_records".into(), 0);
     tick.memory = Some(MemorySplit { resident_bytes: 1 << 20, ..MemorySplit::default() });
+    tick.processes = vec![ProcessReading { process: 0, memory: MemorySplit::default() }];
     tick.overhead =
         Some(OverheadReading { hits: second, program_ns_per_hit: 1.5, trap_ns_per_hit: 0.5 });
     tick
@@ -31,6 +32,7 @@ fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
     live.meta.target.exe = "/usr/bin/gateway".into();
     let raw = RawStack {
         id: StackId(77),
+        image: 1,
         domain: Domain::Malloc,
         native: vec![0x1000, 0x2000],
         native_end: WalkEnd::Bottom,
@@ -94,6 +96,36 @@ fn a_replayed_capture_is_the_live_recording() {
     let path = folder.path().join("capture.outlive");
     let live = record(&path, DEFAULT_MAX_BYTES, 40);
     assert_eq!(read(&path).expect("read"), live);
+}
+
+/// As version 1 wrote it: without processes in ticks and images in stacks.
+#[test]
+fn a_capture_of_version_1_is_read() {
+    let whole = bytes_of_a_capture();
+    let mut old = [MAGIC.as_slice(), &1u32.to_le_bytes()].concat();
+    let mut rest = &whole[12..];
+    while let Some((header, behind)) = rest.split_at_checked(12) {
+        let number = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four"));
+        let (kind, length) = (number(0), number(4) as usize);
+        let (payload, behind) = behind.split_at(length);
+        rest = behind;
+        let added = match kind {
+            kind::TICK => 4 + 36,
+            kind::RAW_STACK => 4,
+            _ => 0,
+        };
+        let payload = &payload[..length - added];
+        old.extend(kind.to_le_bytes());
+        old.extend((payload.len() as u32).to_le_bytes());
+        old.extend(crc::checksum(kind, payload).to_le_bytes());
+        old.extend(payload);
+    }
+    let (new, old) = (read_from(whole.as_slice()).expect("new"), read_from(&*old).expect("old"));
+    assert_eq!(old.aggregate.totals(), new.aggregate.totals());
+    assert_eq!(old.aggregate.process_memory(0), None);
+    assert!(new.aggregate.process_memory(0).is_some());
+    assert_eq!((old.raw_stacks[&StackId(77)].image, new.raw_stacks[&StackId(77)].image), (0, 1));
+    assert_eq!(old.stacks, new.stacks);
 }
 
 #[test]

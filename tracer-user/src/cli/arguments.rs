@@ -80,6 +80,10 @@ pub struct Watch {
     /// Distinct stacks that can be told apart.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_STACKS, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub max_stacks: u32,
+    /// Trace the children too, those that run already and those to come: workers of gunicorn or
+    /// uvicorn, multiprocessing. Each has numbers of its own.
+    #[arg(long)]
+    pub follow: bool,
     /// Follow Python objects of up to 512 bytes too, one by one. `run` starts Python so that it
     /// takes them from libc (PYTHONMALLOC=malloc); `attach` probes Python's own allocator, where
     /// its build allows that. A busy program makes a million of these calls a second.

@@ -42,6 +42,7 @@ fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
             ..Limits::default()
         },
         mappings: !watch.no_mappings,
+        follow: watch.follow,
         python_objects: watch.python_objects,
         kernel_log: verbose >= 2,
         progress: !quiet && std::io::stderr().is_terminal(),

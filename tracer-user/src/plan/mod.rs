@@ -96,7 +96,8 @@ pub struct ProbePoint {
     pub function: Function,
     /// All names that this address has, the best-known first (`["free", "cfree"]`).
     pub symbols: Vec<String>,
-    /// Path that the kernel can open: /proc/PID/root/... or /proc/PID/map_files/...
+    /// Path that the kernel can open as long as the target's files are held open
+    /// ([`crate::target::MappedFile::open_path`]).
     pub file: PathBuf,
     /// The path as the target sees it.
     pub display_path: PathBuf,

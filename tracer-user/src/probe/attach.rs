@@ -1,6 +1,6 @@
 //! Which kernel program a function gets, and the order in which probes go in.
 
-use super::probes::ProbeError;
+use super::error::ProbeError;
 use crate::plan::{Function, LoaderHook, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
@@ -9,7 +9,13 @@ use aya::{
         uprobe::{UProbeLink, UProbeScope},
     },
 };
-use std::{collections::HashSet, num::NonZeroU32};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    io,
+    num::NonZeroU32,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 /// Name of the entry program of a function.
 pub const fn entry_program(function: Function) -> &'static str {
@@ -121,40 +127,98 @@ pub struct AttachFailure {
     source: ProgramError,
 }
 
-/// Placed probes; dropping them takes them out.
+/// What tells a placed probe from others of the same process.
+type PlaceKey = (FileKey, u64, &'static str);
+/// Device and inode: the same file may be reached by several paths.
+type FileKey = (u64, u64);
+
+/// Placed probes of one process; dropping them takes them out.
 ///
 /// # Cost
 /// The kernel waits for a grace period for each probe (some 80 ms on Linux 6.18) and takes them
 /// one at a time, whatever the number of threads that close them. The target does not wait.
 #[derive(Default)]
-pub struct Links(#[expect(dead_code, reason = "held for their drop")] Vec<UProbeLink>);
+pub struct Links(HashMap<PlaceKey, UProbeLink>);
 
-/// Places every probe of the plan into process `tgid`.
-///
-/// A return probe goes in before its entry probe: a return without an entry is ignored, an entry
-/// without a return would be counted as a loss.
-///
-/// # Errors
-/// The first probe that fails; those already placed go away with their links.
-pub fn attach(ebpf: &mut Ebpf, plan: &ProbePlan, tgid: u32) -> Result<Links, AttachFailure> {
-    let mut links = Vec::new();
+impl Links {
+    /// Number of probes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The probes one by one, to be dropped at leisure.
+    pub fn into_each(self) -> impl Iterator<Item = UProbeLink> {
+        self.0.into_values()
+    }
+
+    /// Places a probe into process `tgid`, unless it is there.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn place(
+        &mut self,
+        ebpf: &mut Ebpf,
+        placement: Placement<'_>,
+        tgid: u32,
+    ) -> Result<(), AttachFailure> {
+        let Placement { program: name, point, offset } = placement;
+        let failure = |source| AttachFailure {
+            function: point.function,
+            path: point.display_path.display().to_string(),
+            offset,
+            source,
+        };
+        let file = file_key(&point.file).map_err(ProgramError::IOError).map_err(failure)?;
+        let Entry::Vacant(place) = self.0.entry((file, offset, name)) else { return Ok(()) };
+        let program: &mut UProbe = ebpf
+            .program_mut(name)
+            .ok_or(ProgramError::NotLoaded)
+            .and_then(TryInto::try_into)
+            .map_err(failure)?;
+        let link = program
+            .attach(offset, &point.file, scope(tgid))
+            .and_then(|link| program.take_link(link))
+            .map_err(failure)?;
+        place.insert(link);
+        Ok(())
+    }
+}
+
+/// One probe of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Placement<'a> {
+    program: &'static str,
+    point: &'a ProbePoint,
+    offset: u64,
+}
+
+/// Every probe of the plan, in the order in which they go in. A return probe goes in before its
+/// entry probe: a return without an entry is ignored, an entry without a return would be counted
+/// as a loss.
+pub fn placements(plan: &ProbePlan) -> Vec<Placement<'_>> {
     let mut points: Vec<&ProbePoint> = plan.points.iter().collect();
     points.sort_by_key(|point| rank(point.function));
+    let mut placements = Vec::new();
     // Functions may end in one another and share exits.
     let mut exits = HashSet::new();
     for point in points {
-        for exit in &point.exits {
-            if exits.insert((&point.file, *exit)) {
-                links.push(place(ebpf, EXIT_PROGRAM, point, *exit, tgid)?);
+        for offset in &point.exits {
+            if exits.insert((&point.file, *offset)) {
+                placements.push(Placement { program: EXIT_PROGRAM, point, offset: *offset });
             }
         }
-        if let Some(name) = return_program(point.function) {
-            links.push(place(ebpf, name, point, point.return_offset(), tgid)?);
+        if let Some(program) = return_program(point.function) {
+            placements.push(Placement { program, point, offset: point.return_offset() });
         }
-        let entry = entry_program(point.function);
-        links.push(place(ebpf, entry, point, point.probe_offset, tgid)?);
+        let program = entry_program(point.function);
+        placements.push(Placement { program, point, offset: point.probe_offset });
     }
-    Ok(Links(links))
+    placements
+}
+
+fn file_key(path: &Path) -> io::Result<FileKey> {
+    let metadata = std::fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Places the probe at the dynamic loader's hook.
@@ -167,28 +231,4 @@ pub fn place_hook(ebpf: &mut Ebpf, hook: &LoaderHook, tgid: u32) -> Result<UProb
     let program = loaded(ebpf, PROGRAM)?;
     let link = program.attach(hook.offset, &hook.file, scope(tgid)).map_err(failure)?;
     program.take_link(link).map_err(failure)
-}
-
-fn place(
-    ebpf: &mut Ebpf,
-    name: &str,
-    point: &ProbePoint,
-    offset: u64,
-    tgid: u32,
-) -> Result<UProbeLink, AttachFailure> {
-    let failure = |source| AttachFailure {
-        function: point.function,
-        path: point.display_path.display().to_string(),
-        offset,
-        source,
-    };
-    let program: &mut UProbe = ebpf
-        .program_mut(name)
-        .ok_or(ProgramError::NotLoaded)
-        .and_then(TryInto::try_into)
-        .map_err(failure)?;
-    program
-        .attach(offset, &point.file, scope(tgid))
-        .and_then(|link| program.take_link(link))
-        .map_err(failure)
 }

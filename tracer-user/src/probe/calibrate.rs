@@ -1,7 +1,7 @@
 //! What a probe costs on this machine before our programs do anything: measured at start, on a
 //! function of our own, so that the overhead in the report is a measurement.
 
-use super::{attach, probes::ProbeError};
+use super::{attach, error::ProbeError};
 use aya::{Ebpf, programs::uprobe::UProbeScope};
 use std::{hint::black_box, path::Path, time::Instant};
 

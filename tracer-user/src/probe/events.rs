@@ -4,15 +4,15 @@ use crate::stack::{Domain, RawStack, StackId, WalkEnd};
 use bytes::Buf as _;
 use tracer_common::{
     limits::{MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
-    record::{Mapping, NEW_STACK_PREFIX_BYTES, PythonFrame, domain, kind, process_op},
+    record::{Mapping, NEW_STACK_PREFIX_BYTES, Process, PythonFrame, domain, kind, process_op},
 };
 
 /// A rare event, decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A stack never seen before, and the number of the image it belongs to.
-    NewStack(RawStack, u32),
-    /// The target has changed a mapping itself.
+    /// A stack never seen before.
+    NewStack(RawStack),
+    /// A traced process has changed a mapping itself.
     Mapping(Mapping),
     /// A traced process has replaced its image.
     Exec {
@@ -20,6 +20,8 @@ pub enum Event {
         tgid: u32,
         /// Number of its new image.
         image: u32,
+        /// A thread other than the first did it: the probes placed so far no longer fire.
+        by_thread: bool,
     },
     /// The loader of a process has changed its list of libraries, and the process is stopped.
     Libraries {
@@ -32,6 +34,8 @@ pub enum Event {
         tgid: u32,
         /// The child.
         child: u32,
+        /// When (CLOCK_MONOTONIC).
+        at_ns: u64,
     },
 }
 
@@ -80,8 +84,8 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
             is_entry: bytes.get_u32_le(),
         })
         .collect();
-    let stack = RawStack { id, domain, native, native_end, python, python_end };
-    Some(Event::NewStack(stack, image))
+    let stack = RawStack { id, image, domain, native, native_end, python, python_end };
+    Some(Event::NewStack(stack))
 }
 
 fn mapping(mut bytes: &[u8], tid: u32) -> Option<Event> {
@@ -103,17 +107,18 @@ fn mapping(mut bytes: &[u8], tid: u32) -> Option<Event> {
 }
 
 fn process(mut bytes: &[u8]) -> Option<Event> {
-    if bytes.len() < 16 {
+    if bytes.len() < size_of::<Process>() - 8 {
         return None;
     }
     let op = bytes.get_u32_le();
-    let child = bytes.get_u32_le();
+    let other = bytes.get_u32_le();
     let image = bytes.get_u32_le();
     let tgid = bytes.get_u32_le();
+    let at_ns = bytes.get_u64_le();
     match op {
-        process_op::EXEC => Some(Event::Exec { tgid, image }),
+        process_op::EXEC => Some(Event::Exec { tgid, image, by_thread: other != 0 }),
+        process_op::FORK => Some(Event::Fork { tgid, child: other, at_ns }),
         process_op::LIBRARIES => Some(Event::Libraries { tgid }),
-        process_op::FORK => Some(Event::Fork { tgid, child }),
         _ => None,
     }
 }
@@ -143,10 +148,10 @@ mod tests {
 
     #[test]
     fn a_stack_keeps_only_its_used_frames() {
-        let Some(Event::NewStack(stack, image)) = decode(&stack_record(2, 1)) else {
+        let Some(Event::NewStack(stack)) = decode(&stack_record(2, 1)) else {
             panic!("not decoded")
         };
-        assert_eq!((stack.native, image), (vec![0x1000, 0x1001], 3));
+        assert_eq!((stack.native, stack.image), (vec![0x1000, 0x1001], 3));
         assert_eq!(stack.python[0].code_avma, 0x9000);
     }
 

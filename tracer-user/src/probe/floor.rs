@@ -1,7 +1,7 @@
 //! Empty probes at the sites of a plan: what tracing costs before it does anything. For the
 //! benchmark.
 
-use super::{attach, object, probes::ProbeError};
+use super::{attach, error::ProbeError, object};
 use crate::plan::ProbePlan;
 use aya::{Ebpf, EbpfLoader};
 

@@ -5,6 +5,9 @@ use tracer_common::config::KernelLayout;
 
 /// Where the running kernel publishes its types.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// Index of the thread-group ID in `signal_struct.pids`, whose elements are pointers (the kernel's
+/// include/linux/pid_types.h).
+const PIDTYPE_TGID: u32 = 1;
 /// Anonymous structures nested deeper than this are not looked into.
 const MAX_NESTING: u32 = 8;
 
@@ -35,7 +38,11 @@ pub fn read() -> Result<KernelLayout, String> {
         return_instance_address: find(&["return_instance", "orig_ret_vaddr"])?,
         return_instance_stack: find(&["return_instance", "stack"])?,
         return_instance_next: find(&["return_instance", "next"])?,
-        reserved: 0,
+        task_signal: find(&["task_struct", "signal"])?,
+        signal_tgid: find(&["signal_struct", "pids"])? + PIDTYPE_TGID * 8,
+        pid_level: find(&["pid", "level"])?,
+        pid_numbers: find(&["pid", "numbers"])?,
+        namespace_inum: find(&["pid_namespace", "ns", "inum"])?,
     })
 }
 

@@ -2,7 +2,7 @@
 //! were decided before.
 
 use super::{
-    kernel_layout, mapped::MappedArray, object, probes::ProbeError, settings::Settings,
+    error::ProbeError, kernel_layout, mapped::MappedArray, object, settings::Settings,
     unwind_tables::TableSizes,
 };
 use aya::{Ebpf, EbpfLoader, maps::MapError};
@@ -26,7 +26,7 @@ pub fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, Probe
         follow: u32::from(settings.follow),
         verbose: u32::from(settings.verbose),
         max_slots: settings.limits.max_slots,
-        reserved: 0,
+        pid_namespace: settings.pid_namespace,
         kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
     });
     EbpfLoader::new()
@@ -51,7 +51,7 @@ pub fn mapped<T: Copy>(
     name: &str,
     length: usize,
 ) -> Result<MappedArray<T>, ProbeError> {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
+    let map = ebpf.take_map(name).ok_or_else(|| no_map(name))?;
     MappedArray::new(map, length).map_err(|error| ProbeError::Map(format!("{name}: {error}")))
 }
 
@@ -63,6 +63,11 @@ pub fn taken<T: TryFrom<aya::maps::Map, Error = MapError>>(
     ebpf: &mut Ebpf,
     name: &str,
 ) -> Result<T, ProbeError> {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Map(format!("no map {name}")))?;
+    let map = ebpf.take_map(name).ok_or_else(|| no_map(name))?;
     T::try_from(map).map_err(ProbeError::map)
+}
+
+/// The object lacks a map.
+pub fn no_map(name: &str) -> ProbeError {
+    ProbeError::Map(format!("no map {name}"))
 }

@@ -3,6 +3,9 @@
 
 mod attach;
 mod calibrate;
+mod detacher;
+mod drain;
+mod error;
 mod events;
 mod floor;
 mod kernel_layout;
@@ -15,17 +18,21 @@ mod object;
 mod overhead;
 mod probes;
 mod process_table;
+mod processes;
 mod settings;
 mod slot_totals;
+mod sweep;
 mod trial;
 mod unwind_tables;
 
 pub use calibrate::TrapCost;
+pub use error::ProbeError;
 pub use events::Event;
 pub use floor::Floor;
 pub use kernel_log::KernelLog;
 pub use kernel_memory::of_open_maps as kernel_memory_bytes;
 pub use object::ObjectError;
-pub use probes::{ProbeError, Probes};
+pub use probes::Probes;
+pub use processes::Traced;
 pub use settings::{Limits, Settings};
 pub use trial::{Accepted, load_every_program};

@@ -81,11 +81,6 @@ impl ProcessTable {
         self.places[index as usize] = Place::default();
     }
 
-    /// The entry's present image: the kernel side gives a new one at an exec.
-    pub fn image(&self, index: u32) -> u32 {
-        self.entries.get(index as usize).map_or(0, |entry| entry.image)
-    }
-
     /// How Python frames of the process are walked from now on.
     pub fn set_python(&self, index: u32, python: PythonLayout) {
         // The kind last: it is what programs look at first.

@@ -42,10 +42,12 @@ pub struct Settings {
     pub limits: Limits,
     /// Blocks smaller than this many bytes are not followed.
     pub min_size_bytes: u64,
-    /// Process to trace, in the initial PID namespace.
+    /// Process to trace, in the PID namespace of outlive.
     pub target_tgid: u32,
-    /// Whether children of the target are announced.
+    /// Whether children of traced processes are announced.
     pub follow: bool,
+    /// Inode number of outlive's PID namespace; 0 when it is the initial one.
+    pub pid_namespace: u32,
     /// Debug messages from the kernel side (through `log`).
     pub verbose: bool,
 }

@@ -2,8 +2,8 @@
 //! kernel takes. Attaches nothing.
 
 use super::{
+    error::ProbeError,
     load::load_object,
-    probes::ProbeError,
     settings::{Limits, Settings},
     unwind_tables::TableSizes,
 };

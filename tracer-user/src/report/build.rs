@@ -3,6 +3,7 @@
 use super::focus::{application_frame, label};
 use super::loss::losses;
 use super::model::*;
+use super::processes::{self, Owners};
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
 use crate::growth::{Interval, Limits, Verdict, judge};
@@ -17,8 +18,12 @@ use tracer_common::slot::UNATTRIBUTED_STACK;
 /// Builds the report of a recording.
 pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let aggregate = &recording.aggregate;
-    let (mut sites, series) = judged_sites(recording, limits);
-    let findings = findings(&sites, &series, limits);
+    let owners = Owners::of(recording);
+    let judged = judged_sites(recording, &owners, limits);
+    let findings = findings(&judged, limits);
+    let processes = processes::rows(recording, &judged, limits);
+    let merged_sites = processes::merged_sites(recording, &judged, limits);
+    let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
     sites.sort_by(|a, b| {
         let growing = |site: &Site| site.verdict == Verdict::Growing.name();
         growing(b).cmp(&growing(a)).then(b.live_bytes.cmp(&a.live_bytes)).then(a.id.cmp(&b.id))
@@ -51,10 +56,11 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         traffic: losses.traffic,
         overhead: overhead(recording),
         walks: walks(recording),
-        memory: aggregate
-            .memory()
-            .map(|(first, last)| Memory { first: memory(first), last: memory(last) }),
+        memory: aggregate.memory().map(memory),
         tracer: recording.meta.tracer,
+        processes,
+        children_missed: recording.meta.children_missed,
+        merged_sites,
         python_objects: None,
         warnings: recording
             .warnings
@@ -84,11 +90,20 @@ fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects
     Some(found)
 }
 
-/// What makes two stacks one site: all that people read, without offsets.
+/// What makes two stacks of a process one site: all that people read, without offsets.
 type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
 
-fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<String, Series>) {
-    let mut groups: BTreeMap<SiteKey, (StackId, Totals, Series)> = BTreeMap::new();
+/// A site with all that it was judged by.
+pub(super) struct Judged {
+    pub(super) site: Site,
+    /// Place in the table of processes.
+    pub(super) process: Option<usize>,
+    pub(super) totals: Totals,
+    pub(super) series: Series,
+}
+
+fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> Vec<Judged> {
+    let mut groups: BTreeMap<(Option<usize>, SiteKey), (StackId, Totals, Series)> = BTreeMap::new();
     for (id, totals) in recording.aggregate.stacks() {
         let fallback;
         let stack = match recording.stacks.get(&id) {
@@ -103,7 +118,8 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
             .iter()
             .map(|frame| FrameReport { offset: None, ..frame_report(frame) })
             .collect();
-        let group = groups.entry((stack.domain, stack.truncated, frames)).or_insert((
+        let key = (stack.domain, stack.truncated, frames);
+        let group = groups.entry((owners.of_stack(id), key)).or_insert((
             id,
             Totals::default(),
             Series::default(),
@@ -112,9 +128,8 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
         group.2.add(&recording.aggregate.series(id));
     }
     let resident_growth = resident_growth(recording);
-    let mut all_series = BTreeMap::new();
-    let mut sites = Vec::with_capacity(groups.len());
-    for ((domain, truncated, mut frames), (id, totals, series)) in groups {
+    let mut judged = Vec::with_capacity(groups.len());
+    for ((process, (domain, truncated, mut frames)), (id, totals, series)) in groups {
         // The offsets of the first of the merged stacks.
         if let Some(stack) = recording.stacks.get(&id) {
             frames
@@ -123,9 +138,9 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
                 .for_each(|(merged, frame)| merged.offset = frame.offset);
         }
         let judgement = judge(&series, limits);
-        let id = format!("{:016x}", id.0);
-        sites.push(Site {
-            id: id.clone(),
+        let site = Site {
+            id: format!("{:016x}", id.0),
+            pid: process.map(|process| owners.pid(process)),
             domain: domain.name(),
             verdict: judgement.verdict.name(),
             live_bytes: totals.live_bytes(),
@@ -139,14 +154,12 @@ fn judged_sites(recording: &Recording, limits: &Limits) -> (Vec<Site>, BTreeMap<
             growth_bytes_per_s: judgement.rate.map(rate),
             reasons: judgement.reasons,
             truncated: truncated.map(WalkEnd::name),
-            application_frame: application_frame(&frames, &recording.meta.target.exe),
+            application_frame: application_frame(&frames, owners.exe(process)),
             frames,
-        });
-        if judgement.verdict == Verdict::Growing {
-            all_series.insert(id, series);
-        }
+        };
+        judged.push(Judged { site, process, totals, series });
     }
-    (sites, all_series)
+    judged
 }
 
 /// A stack that was never resolved, or that stands for those that the kernel could not take.
@@ -184,16 +197,17 @@ fn frame_report(frame: &Frame) -> FrameReport {
     }
 }
 
-fn rate(interval: Interval) -> Rate {
+pub(super) fn rate(interval: Interval) -> Rate {
     Rate { estimate: interval.estimate, low: interval.low, high: interval.high }
 }
 
-fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) -> Vec<Finding> {
+fn findings(judged: &[Judged], limits: &Limits) -> Vec<Finding> {
     let mut groups: BTreeMap<FrameReport, (Vec<&Site>, Series)> = BTreeMap::new();
-    for site in sites {
-        let (Some(series), Some(index)) = (series.get(&site.id), site.application_frame) else {
+    for Judged { site, series, .. } in judged {
+        let Some(index) = site.application_frame else { continue };
+        if site.verdict != Verdict::Growing.name() {
             continue;
-        };
+        }
         let frame = FrameReport { offset: None, ..site.frames[index].clone() };
         let group = groups.entry(frame).or_default();
         group.0.push(site);
@@ -213,6 +227,7 @@ fn findings(sites: &[Site], series: &BTreeMap<String, Series>, limits: &Limits) 
                 live_blocks: total(&sites, |site| site.live_blocks),
                 share_of_resident_growth: shares.map(|shares| shares.iter().sum()),
                 sites: sites.iter().map(|site| site.id.clone()).collect(),
+                processes: processes::parts_of_finding(&sites),
             })
         })
         .collect();
@@ -319,11 +334,12 @@ fn resident_growth(recording: &Recording) -> Option<f64> {
         .then(|| (last.resident_bytes - first.resident_bytes) as f64)
 }
 
-fn memory(split: MemorySplit) -> MemoryReport {
-    MemoryReport {
+pub(super) fn memory((first, last): (MemorySplit, MemorySplit)) -> Memory {
+    let kinds = |split: MemorySplit| MemoryReport {
         resident_bytes: split.resident_bytes,
         anonymous_bytes: split.anonymous_bytes,
         file_bytes: split.file_bytes,
         shared_bytes: split.shared_bytes,
-    }
+    };
+    Memory { first: kinds(first), last: kinds(last) }
 }

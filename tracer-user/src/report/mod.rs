@@ -8,6 +8,7 @@ mod json;
 mod loss;
 mod model;
 mod outcome;
+mod processes;
 mod svg;
 #[cfg(test)]
 mod tests;

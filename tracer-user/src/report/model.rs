@@ -1,7 +1,9 @@
 //! What a report says. Serialises as report.json (docs/report-schema.md): a changed or removed
 //! field raises [`SCHEMA_VERSION`], an added one does not.
 
-use crate::capture::{EndReason, Host, PythonObjects, Settings, TargetMeta, TracerMemory, Window};
+use crate::capture::{
+    EndReason, Host, ProcessEnd, PythonObjects, Settings, TargetMeta, TracerMemory, Window,
+};
 use crate::stack::FrameKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,9 +37,91 @@ pub struct Report {
     pub walks: Walks,
     pub memory: Option<Memory>,
     pub tracer: Option<TracerMemory>,
+    /// Those that were followed, the target first, then as they came; empty for old captures.
+    pub processes: Vec<ProcessReport>,
+    /// Children that ended, or could not be traced, before they were followed.
+    pub children_missed: u64,
+    /// Where more than one process was followed: sites with the same stack in several processes,
+    /// as one. Growing ones first, then by live bytes.
+    pub merged_sites: Vec<MergedSite>,
     /// `None` where the target runs no Python.
     pub python_objects: Option<PythonObjects>,
     pub warnings: Vec<WarningReport>,
+}
+
+/// Sums over the stacks of something; requested bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Sums {
+    pub live_bytes: u64,
+    pub live_blocks: u64,
+    pub allocated_bytes: u64,
+    pub allocated_blocks: u64,
+    pub freed_bytes: u64,
+    pub freed_blocks: u64,
+}
+
+/// A process that was followed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct ProcessReport {
+    pub pid: u32,
+    /// `None` where its parent was not followed.
+    pub parent_pid: Option<u32>,
+    pub exe: String,
+    pub cmdline: String,
+    pub container: Option<String>,
+    /// Nanoseconds since the session began.
+    pub attached_ns: u64,
+    /// How long it had lived unseen by then; `None` where it ran before outlive came.
+    pub followed_from_ns: Option<u64>,
+    /// Nanoseconds since the session began.
+    pub ended_ns: Option<u64>,
+    pub end: ProcessEnd,
+    /// Of all its stacks together, until its end.
+    pub verdict: &'static str,
+    pub growth_bytes_per_s: Option<Rate>,
+    /// At its end, where it has ended.
+    #[serde(flatten)]
+    pub sums: Sums,
+    pub memory: Option<Memory>,
+}
+
+/// Sites with the same stack in several processes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct MergedSite {
+    pub domain: &'static str,
+    /// Of the sum; what a process held ends with it here.
+    pub verdict: &'static str,
+    pub growth_bytes_per_s: Option<Rate>,
+    #[serde(flatten)]
+    pub sums: Sums,
+    /// Most live bytes first.
+    pub processes: Vec<SitePart>,
+    pub application_frame: Option<usize>,
+    /// Leaf first.
+    pub frames: Vec<FrameReport>,
+}
+
+/// What one process has to do with a merged site.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct SitePart {
+    pub pid: u32,
+    /// Identity of its own site.
+    pub site: String,
+    #[serde(flatten)]
+    pub sums: Sums,
+}
+
+/// What one process has to do with a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct FindingPart {
+    pub pid: u32,
+    pub live_bytes: u64,
+    pub live_blocks: u64,
 }
 
 /// The answer.
@@ -94,6 +178,8 @@ pub struct Finding {
     pub share_of_resident_growth: Option<f64>,
     /// Identities of its sites, fastest first.
     pub sites: Vec<String>,
+    /// The processes that they are in, most live bytes first.
+    pub processes: Vec<FindingPart>,
 }
 
 /// Allocations with one stack, as people read it.
@@ -101,6 +187,8 @@ pub struct Finding {
 #[allow(missing_docs)]
 pub struct Site {
     pub id: String,
+    /// `None` where that was not recorded.
+    pub pid: Option<u32>,
     pub domain: &'static str,
     pub verdict: &'static str,
     pub live_bytes: u64,

@@ -97,6 +97,7 @@ fn recording(ticks: u64, leak: bool) -> Recording {
     ] {
         let raw = RawStack {
             id: resolved.id,
+            image: 1,
             domain: Domain::Malloc,
             native: vec![1, 2],
             native_end: WalkEnd::Bottom,

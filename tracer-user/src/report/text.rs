@@ -2,6 +2,7 @@
 
 use super::focus::label;
 use super::model::{Finding, FrameReport, Report, Site, Status};
+use super::processes;
 use crate::stack::{FrameKind, WalkEnd};
 use crate::units;
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ fn write_all(out: &mut String, report: &Report, color: bool) -> fmt::Result {
     if report.findings.is_empty() {
         write_largest(out, report, &paint)?;
     }
+    processes::write_table(out, report, &paint("1", "Processes"))?;
     writeln!(out, "\n{}", paint("1", "Totals"))?;
     write_totals(out, report)?;
     writeln!(out, "\n{}", paint("1", "Cost"))?;
@@ -74,6 +76,7 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
         finding.sites.len(),
         if finding.sites.len() == 1 { "stack" } else { "stacks" },
     )?;
+    processes::write_parts(out, report, finding)?;
     if let Some(share) = finding.share_of_resident_growth {
         writeln!(out, "   that is {:.0} % of the growth in resident memory", 100.0 * share)?;
     }
@@ -122,7 +125,7 @@ fn write_hidden(out: &mut String, hidden: &mut usize) -> fmt::Result {
     Ok(())
 }
 
-fn fitted(line: &str) -> String {
+pub(super) fn fitted(line: &str) -> String {
     if line.chars().count() <= WIDTH {
         return line.to_owned();
     }

@@ -47,7 +47,7 @@ impl LatePython {
             self.looks_left = 0;
         }
         if resolver.python() != Some(&found) {
-            probes.set_python(found.layout);
+            probes.set_python(tgid, found.layout);
             resolver.set_python(tgid, Some(found));
         }
         warnings

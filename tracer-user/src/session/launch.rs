@@ -49,7 +49,7 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     .context("taking hold of the command")?;
     let mut started = held.wait_for_allocator(config)?;
     let mut probes = setup::load(&mut started, config)?;
-    probes.attach(&started.plan)?;
+    started.image = probes.attach(&started.plan)?;
     hold_at_loads(&mut started, &mut probes);
     started.child = Some(held.release()?);
     Ok((started, probes))

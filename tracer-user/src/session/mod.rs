@@ -3,14 +3,19 @@
 
 mod address_space;
 mod console;
+mod describe;
+mod descriptor;
 mod epoch;
 mod held;
 mod late_python;
 mod launch;
 mod measure;
+mod newcomer;
 mod output;
 mod privilege;
+mod processes;
 mod python_objects;
+mod recorder;
 mod setup;
 mod watch;
 
@@ -21,6 +26,7 @@ use crate::{
     capture::Recording,
     plan::ProbePlan,
     probe::{Floor, Limits},
+    target,
 };
 use anyhow::{Context as _, Result};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -51,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// Whether mapping calls are followed.
     pub mappings: bool,
+    /// Whether children are followed too.
+    pub follow: bool,
     /// Whether Python's small objects are to be followed, where that can be done.
     pub python_objects: bool,
     /// Whether debug messages of the kernel side are wanted.
@@ -73,6 +81,8 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot be watched: a sentence that says why and what to do.
 pub fn watch(config: Config) -> Result<Outcome> {
+    // Before anything is touched: a PID of another namespace would name somebody else.
+    target::pid_namespace::own()?;
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
     // The command is started by this thread, since only a tracer's own thread may steer its child.
     let (started, probes) = match &config.whom {

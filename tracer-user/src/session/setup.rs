@@ -4,12 +4,12 @@ use super::{Config, python_objects};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
-    target::{self, PlannedRange, TableKey, Target},
-    unwind,
+    target::{self, MappedFile, PlannedRange, TableKey, Target, mapping::FileId},
+    unwind::{self, UnwindTable},
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
-use std::{process::Child, time::Duration};
+use std::{collections::BTreeMap, process::Child, sync::Arc, time::Duration};
 
 /// A target with its probes planned.
 pub struct Started {
@@ -19,6 +19,10 @@ pub struct Started {
     pub plan: ProbePlan,
     /// What is less than it could be.
     pub warnings: Vec<Warning>,
+    /// Number of its image, once its probes are placed.
+    pub image: u32,
+    /// The process that it was forked from, where it still runs the same code.
+    pub forked_from: Option<u32>,
     /// Why Python's small objects are not probed though that was asked for.
     pub python_refusal: Option<&'static str>,
     /// The command, when this session started it.
@@ -30,11 +34,23 @@ pub struct Started {
 /// # Errors
 /// When the process cannot be traced.
 pub fn prepare(pid: u32, config: &Config) -> Result<Started> {
-    let (target, mut warnings) = target::discover(pid)?;
+    prepare_beside(pid, &BTreeMap::new(), config)
+}
+
+/// As [`prepare`], with files that are open already.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_beside(
+    pid: u32,
+    open: &BTreeMap<FileId, Arc<MappedFile>>,
+    config: &Config,
+) -> Result<Started> {
+    let (target, mut warnings) = target::discover_beside(pid, open)?;
     let (mut plan, more) = plan::make(&target, config.mappings)?;
     warnings.extend(more);
     let python_refusal = python_objects::plan(config, &target, &mut plan);
-    Ok(Started { target, plan, warnings, python_refusal, child: None })
+    Ok(Started { target, plan, warnings, image: 0, forked_from: None, python_refusal, child: None })
 }
 
 /// How often, and how long in all, a process without an allocator is looked at again.
@@ -67,7 +83,8 @@ pub fn load(started: &mut Started, config: &Config) -> Result<Probes> {
         limits: config.limits,
         min_size_bytes: config.min_size_bytes,
         target_tgid: started.target.tgid,
-        follow: false,
+        follow: config.follow,
+        pid_namespace: target::pid_namespace::own()?,
         verbose: config.kernel_log,
     };
     let mut keys: Vec<TableKey> =
@@ -82,13 +99,22 @@ pub fn load(started: &mut Started, config: &Config) -> Result<Probes> {
     Ok(probes)
 }
 
-/// Tells the kernel side where the target's code is now.
-pub fn set_code_ranges(probes: &mut Probes, target: &Target) -> Vec<Warning> {
-    let (ranges, mut warnings): (Vec<PlannedRange>, _) = target::code_ranges(target);
-    let (tables, more) = unwind::tables_of(target, &probes.missing_tables(&ranges));
+/// The unwind tables that the kernel side lacks for these ranges of a process.
+pub fn missing_tables(
+    probes: &Probes,
+    target: &Target,
+    ranges: &[PlannedRange],
+) -> (Vec<(TableKey, UnwindTable)>, Vec<Warning>) {
+    unwind::tables_of(target, &probes.missing_tables(ranges))
+}
+
+/// Tells the kernel side where the code of a process is now.
+pub fn set_code_ranges(probes: &mut Probes, target: &Target) -> (Vec<PlannedRange>, Vec<Warning>) {
+    let (ranges, mut warnings) = target::code_ranges(target);
+    let (tables, more) = missing_tables(probes, target, &ranges);
     warnings.extend(more);
-    warnings.extend(probes.set_code_ranges(&ranges, &tables));
-    warnings
+    warnings.extend(probes.set_code_ranges(target.tgid, &ranges, &tables));
+    (ranges, warnings)
 }
 
 /// Everything up to attached probes, for a process that runs.
@@ -98,7 +124,7 @@ pub fn set_code_ranges(probes: &mut Probes, target: &Target) -> Vec<Warning> {
 pub fn attach(pid: u32, config: &Config) -> Result<(Started, Probes)> {
     let mut started = prepare_young(pid, config)?;
     let mut probes = load(&mut started, config)?;
-    probes.attach(&started.plan).map_err(|error| {
+    started.image = probes.attach(&started.plan).map_err(|error| {
         if started.target.is_alive() {
             anyhow::Error::new(error)
         } else {

@@ -118,6 +118,8 @@ impl WalkEnd {
 pub struct RawStack {
     /// Identity.
     pub id: StackId,
+    /// Number of the image of the process that it belongs to; 0 where that was not recorded.
+    pub image: u32,
     /// What was asked for.
     pub domain: Domain,
     /// Return addresses, the allocator's caller first.

@@ -52,6 +52,9 @@ pub struct Resolver {
     native: Native,
     python: Option<PythonRuntime>,
     reader: Option<CodeReader>,
+    /// Of the process that it was forked from: what the two have in common can be read there when
+    /// a short life is over.
+    parent: Option<CodeReader>,
     observed: HashMap<StackId, Vec<PythonName>>,
     /// One frame for all stacks that stand at the same place, with the code object that it was made
     /// of: looking a line up takes longer than all else.
@@ -86,6 +89,7 @@ impl Resolver {
             native: Native::new(target.clone()),
             python: None,
             reader: None,
+            parent: None,
             observed: HashMap::new(),
             frames: HashMap::new(),
             doubts: Doubts::default(),
@@ -109,6 +113,13 @@ impl Resolver {
         let Some(reader) = &mut self.reader else { return };
         let frames = stacks.rev().flat_map(|raw| &raw.python);
         reader.read_batch(frames.map(|frame| frame.code_avma));
+    }
+
+    /// The target is a fork of process `tgid`, with the same addresses.
+    pub fn forked_from(mut self, tgid: u32) -> Self {
+        let walked = self.python.as_ref().filter(|runtime| runtime.is_walked());
+        self.parent = walked.map(|runtime| CodeReader::new(tgid, runtime));
+        self
     }
 
     /// Reads what a new stack refers to while it still exists: Python code objects, and the
@@ -213,7 +224,9 @@ impl Resolver {
         if record.is_entry != 0 && has_shims {
             return PythonName::Hidden;
         }
-        let object = self.reader.as_mut().and_then(|reader| reader.read(record.code_avma));
+        let code_avma = record.code_avma;
+        let own = self.reader.as_mut().and_then(|reader| reader.read(code_avma));
+        let object = own.or_else(|| self.parent.as_mut().and_then(|reader| reader.read(code_avma)));
         match object {
             None => PythonName::NoCode,
             Some(object) if object.is_internal => PythonName::Hidden,

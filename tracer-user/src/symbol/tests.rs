@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 fn raw(native: Vec<u64>) -> RawStack {
     RawStack {
         id: StackId(7),
+        image: 1,
         domain: Domain::Malloc,
         native,
         native_end: WalkEnd::Bottom,

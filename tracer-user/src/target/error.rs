@@ -89,6 +89,11 @@ pub enum TargetError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// Numbers of another namespace.
+    #[error(
+        "/proc shows the processes of another PID namespace than outlive's own, so no process could be told from another. Mount it anew (unshare --mount-proc), or run outlive outside of the container."
+    )]
+    ForeignProc,
     /// No process matches a name.
     #[error(
         "No running process has a command line that matches '{0}'. Try the pattern with `pgrep -af`."

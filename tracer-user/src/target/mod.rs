@@ -1,6 +1,7 @@
 //! The target: one running process, its address space, its files and what stands in the way of
 //! tracing it. Reads /proc and ELF files; attaches nothing and decides nothing about probes.
 
+mod children;
 pub mod code_range;
 pub mod elf;
 mod error;
@@ -9,10 +10,12 @@ pub mod function_table;
 pub mod health;
 pub mod kernel;
 pub mod mapping;
+pub mod pid_namespace;
 mod seccomp;
 mod status;
 mod vdso;
 
+pub use children::children;
 pub use code_range::{PlannedRange, TableKey, code_ranges};
 pub use error::TargetError;
 pub use find::{find_by_name, find_by_unit};
@@ -21,9 +24,10 @@ pub use status::Namespace;
 use crate::warning::Warning;
 use elf::{Elf, ElfError};
 use mapping::{FileId, Mapping};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +44,8 @@ pub struct MappedFile {
     pub id: FileId,
     /// Path as the target sees it.
     pub display_path: PathBuf,
-    /// Path by which the kernel finds the same file from here, while the target lives.
+    /// Path by which the kernel finds the very same file from here, as long as this is held: that of
+    /// the open handle. A path through /proc/PID would end with the process.
     pub open_path: PathBuf,
     /// Its ELF headers, and the open handle.
     pub elf: Elf,
@@ -60,7 +65,7 @@ impl MappedFile {
 /// A process that can be traced.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Process ID in the initial PID namespace (as seen from here).
+    /// Process ID in the PID namespace of outlive.
     pub tgid: u32,
     /// Path of its program, as it sees it.
     pub exe: PathBuf,
@@ -117,6 +122,52 @@ impl Target {
             .is_ok_and(|stat| stat.start_time_ticks == self.start_time_ticks && !stat.is_zombie())
     }
 
+    /// Its child `tgid`, just forked: another process with the same files.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the child is gone, or its files are not those of this process.
+    pub fn forked(&self, tgid: u32) -> Result<Self, TargetError> {
+        let stat =
+            status::Stat::read(tgid).map_err(|error| TargetError::from_io(tgid, "stat", error))?;
+        let mappings = read_mappings(tgid)?;
+        let mut code =
+            mappings.iter().filter(|mapping| mapping.executable && mapping.file.is_some());
+        let is_ours = |mapping: &Mapping| {
+            self.mapping_at(mapping.start_avma).is_some_and(|known| {
+                (known.file, known.file_offset) == (mapping.file, mapping.file_offset)
+            })
+        };
+        if mappings.is_empty() || stat.is_zombie() || !code.all(is_ours) {
+            return Err(TargetError::Exited(tgid));
+        }
+        let (cgroup, container) = status::control_group(tgid);
+        Ok(Self {
+            tgid,
+            mappings,
+            cgroup,
+            container,
+            cmdline: status::command_line(tgid),
+            namespaces: status::namespaces(tgid),
+            start_time_ticks: stat.start_time_ticks,
+            ..self.clone()
+        })
+    }
+
+    /// Whether the process still maps the code that it was discovered with: it has not called exec
+    /// since.
+    pub fn keeps_its_code(&self) -> bool {
+        let Ok(now) = read_mappings(self.tgid) else { return false };
+        let code =
+            self.mappings.iter().filter(|mapping| mapping.executable && mapping.file.is_some());
+        let same = |mapping: &&Mapping| {
+            now.iter()
+                .any(|other| (other.start_avma, other.file) == (mapping.start_avma, mapping.file))
+        };
+        let (kept, all) = (code.clone().filter(same).count(), code.count());
+        // A library may have been closed meanwhile; an exec moves everything.
+        kept * 2 > all
+    }
+
     /// Reads the address space again, and opens the files that are new in it. Files that went
     /// away are kept, since stacks that were recorded may still name them.
     ///
@@ -165,6 +216,17 @@ impl Target {
 /// # Cost
 /// A few milliseconds: the maps file and the headers of every mapped code file.
 pub fn discover(pid: u32) -> Result<(Target, Vec<Warning>), TargetError> {
+    discover_beside(pid, &BTreeMap::new())
+}
+
+/// As [`discover`]; the files that are open already are not opened again.
+///
+/// # Errors
+/// As [`discover`].
+pub fn discover_beside(
+    pid: u32,
+    open: &BTreeMap<FileId, Arc<MappedFile>>,
+) -> Result<(Target, Vec<Warning>), TargetError> {
     let mut warnings = Vec::new();
     let status = status::Status::read(pid).map_err(|error| match error.raw_os_error() {
         Some(libc::ENOENT | libc::ESRCH) => TargetError::NoSuchProcess(pid),
@@ -198,7 +260,7 @@ pub fn discover(pid: u32) -> Result<(Target, Vec<Warning>), TargetError> {
         exe: without_deleted(exe),
         cmdline: status::command_line(tgid),
         mappings: Vec::new(),
-        files: BTreeMap::new(),
+        files: open.clone(),
         vdso: None,
         thread_count: status.threads,
         cgroup,
@@ -210,6 +272,9 @@ pub fn discover(pid: u32) -> Result<(Target, Vec<Warning>), TargetError> {
         start_time_ticks: stat.start_time_ticks,
     };
     warnings.extend(target.refresh()?);
+    let mapped: BTreeSet<FileId> =
+        target.mappings.iter().filter_map(|mapping| mapping.file).collect();
+    target.files.retain(|id, _| mapped.contains(id));
     if target.mappings.is_empty() {
         return Err(TargetError::Exited(tgid));
     }
@@ -258,18 +323,21 @@ fn open_mapped(tgid: u32, mapping: &Mapping, id: FileId) -> Result<Option<Mapped
     let is_plain = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let candidate =
         if !mapping.deleted && is_plain(&by_path) { opened(&by_path).ok() } else { None };
-    let (file, open_path) = match candidate {
-        Some((file, metadata)) if same(&metadata) => (file, by_path),
+    let file = match candidate {
+        Some((file, metadata)) if same(&metadata) => file,
         other => match (opened(&by_link), other) {
-            (Ok((file, metadata)), _) if metadata.is_file() => (file, by_link),
+            (Ok((file, metadata)), _) if metadata.is_file() => file,
             // Some file systems (btrfs, overlayfs) number devices differently in maps and stat.
-            (Err(_), Some((file, metadata))) if metadata.ino() == id.inode => (file, by_path),
+            (Err(_), Some((file, metadata))) if metadata.ino() == id.inode => file,
             (Err(error), _) => return Err(format!("cannot be opened ({error})")),
             (Ok(_), _) => return Ok(None),
         },
     };
     match Elf::read(file) {
-        Ok(elf) => Ok(Some(MappedFile { id, display_path: mapping.path.clone(), open_path, elf })),
+        Ok(elf) => {
+            let open_path = PathBuf::from(format!("/proc/self/fd/{}", elf.file().as_raw_fd()));
+            Ok(Some(MappedFile { id, display_path: mapping.path.clone(), open_path, elf }))
+        }
         Err(ElfError::NotElf) => Ok(None),
         Err(error) => Err(format!("is unusable: {error}")),
     }

@@ -186,6 +186,7 @@ fn named_after_the_end(child: Running, target: &Target, runtime: &PythonRuntime,
     let frames = walk(target.tgid, &runtime.layout, block).unwrap();
     let raw = RawStack {
         id: StackId(9),
+        image: 1,
         domain: Domain::Malloc,
         native: vec![runtime.eval.loops.last().unwrap().0 + 64],
         native_end: WalkEnd::NoFramePointer,

@@ -1,0 +1,256 @@
+//! Several processes in one report: each with its own numbers, and sites with the same stack as one.
+
+use super::build::{Judged, memory, rate};
+use super::focus::{base_name, printable};
+use super::model::*;
+use crate::aggregate::{Series, Totals};
+use crate::capture::{ProcessEnd, Recording};
+use crate::growth::{Limits, Verdict, judge};
+use crate::stack::StackId;
+use crate::units;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write};
+
+/// Processes that are shown in text.
+const MAX_SHOWN: usize = 16;
+/// Processes of a finding that are named in text.
+const MAX_NAMED: usize = 6;
+
+/// Whose stacks are whose.
+pub(super) struct Owners<'a> {
+    recording: &'a Recording,
+    of_images: HashMap<u32, usize>,
+}
+
+impl<'a> Owners<'a> {
+    pub(super) fn of(recording: &'a Recording) -> Self {
+        let processes = recording.meta.processes.iter().enumerate();
+        let of_images = processes
+            .flat_map(|(number, process)| process.images.iter().map(move |image| (*image, number)))
+            .collect();
+        Self { recording, of_images }
+    }
+
+    /// Place in the table of processes; `None` for what has no stack, and in old captures.
+    pub(super) fn of_stack(&self, stack: StackId) -> Option<usize> {
+        self.of_images.get(&self.recording.raw_stacks.get(&stack)?.image).copied()
+    }
+
+    pub(super) fn pid(&self, process: usize) -> u32 {
+        self.recording.meta.processes[process].pid
+    }
+
+    /// Path of its program; the target's where the process is not known.
+    pub(super) fn exe(&self, process: Option<usize>) -> &str {
+        process.map_or(&self.recording.meta.target.exe, |process| {
+            &self.recording.meta.processes[process].exe
+        })
+    }
+}
+
+fn sums(totals: Totals) -> Sums {
+    Sums {
+        live_bytes: totals.live_bytes(),
+        live_blocks: totals.live_blocks(),
+        allocated_bytes: totals.allocated_bytes,
+        allocated_blocks: totals.allocated_blocks,
+        freed_bytes: totals.freed_bytes,
+        freed_blocks: totals.freed_blocks,
+    }
+}
+
+/// The table of processes.
+pub(super) fn rows(
+    recording: &Recording,
+    judged: &[Judged],
+    limits: &Limits,
+) -> Vec<ProcessReport> {
+    let processes = &recording.meta.processes;
+    let mut wholes = vec![(Totals::default(), Series::default()); processes.len()];
+    for part in judged {
+        if let Some(process) = part.process {
+            wholes[process].0 = wholes[process].0 + part.totals;
+            wholes[process].1.add(&part.series);
+        }
+    }
+    let row = |(number, (totals, series)): (usize, (Totals, Series))| {
+        let process = &processes[number];
+        let judgement = judge(&while_alive(series, process.attached_ns, process.ended_ns), limits);
+        ProcessReport {
+            pid: process.pid,
+            parent_pid: (process.parent_pid != 0).then_some(process.parent_pid),
+            exe: process.exe.clone(),
+            cmdline: process.cmdline.clone(),
+            container: process.container.clone(),
+            attached_ns: process.attached_ns,
+            followed_from_ns: process.followed_from_ns,
+            ended_ns: process.ended_ns,
+            end: process.end,
+            verdict: judgement.verdict.name(),
+            growth_bytes_per_s: judgement.rate.map(rate),
+            sums: sums(totals),
+            memory: recording.aggregate.process_memory(number as u32).map(memory),
+        }
+    };
+    wholes.into_iter().enumerate().map(row).collect()
+}
+
+/// The part of a series in which its process was followed.
+fn while_alive(mut series: Series, from_ns: u64, to_ns: Option<u64>) -> Series {
+    series.samples.retain(|sample| {
+        sample.at_ns >= from_ns && to_ns.is_none_or(|ended_ns| sample.at_ns <= ended_ns)
+    });
+    series
+}
+
+/// A series whose memory goes with its process.
+fn gone_with(mut series: Series, ended_ns: Option<u64>) -> Series {
+    let Some(ended_ns) = ended_ns else { return series };
+    for sample in series.samples.iter_mut().filter(|sample| sample.at_ns > ended_ns) {
+        (sample.live_bytes, sample.live_blocks) = (0, 0);
+    }
+    series.cohorts.values_mut().for_each(|cohort| cohort.live_bytes = 0);
+    series
+}
+
+/// Sites with the same stack in several processes, as one; those of a single process too, so that
+/// the list is whole. Empty where only one process was followed.
+pub(super) fn merged_sites(
+    recording: &Recording,
+    judged: &[Judged],
+    limits: &Limits,
+) -> Vec<MergedSite> {
+    let processes = &recording.meta.processes;
+    if processes.len() < 2 {
+        return Vec::new();
+    }
+    type Key = (&'static str, Option<&'static str>, Vec<FrameReport>);
+    let mut groups: BTreeMap<Key, Vec<&Judged>> = BTreeMap::new();
+    for part in judged.iter().filter(|part| part.process.is_some()) {
+        let site = &part.site;
+        let nameless = |frame: &FrameReport| FrameReport { offset: None, ..frame.clone() };
+        let frames = site.frames.iter().map(nameless).collect();
+        groups.entry((site.domain, site.truncated, frames)).or_default().push(part);
+    }
+    let merge = |((domain, _, frames), mut parts): (Key, Vec<&Judged>)| {
+        parts.sort_by_key(|part| std::cmp::Reverse(part.totals.live_bytes()));
+        let mut totals = Totals::default();
+        let mut series = Series::default();
+        for part in &parts {
+            totals = totals + part.totals;
+            let ended_ns = part.process.and_then(|process| processes[process].ended_ns);
+            series.add(&gone_with(part.series.clone(), ended_ns));
+        }
+        let judgement = judge(&series, limits);
+        let part_of = |part: &&Judged| SitePart {
+            pid: part.site.pid.unwrap_or(0),
+            site: part.site.id.clone(),
+            sums: sums(part.totals),
+        };
+        MergedSite {
+            domain,
+            verdict: judgement.verdict.name(),
+            growth_bytes_per_s: judgement.rate.map(rate),
+            sums: sums(totals),
+            processes: parts.iter().map(part_of).collect(),
+            application_frame: parts.first().and_then(|part| part.site.application_frame),
+            frames,
+        }
+    };
+    let mut merged: Vec<MergedSite> = groups.into_iter().map(merge).collect();
+    let is_growing = |site: &MergedSite| site.verdict == Verdict::Growing.name();
+    merged.sort_by(|a, b| {
+        (is_growing(b), b.sums.live_bytes).cmp(&(is_growing(a), a.sums.live_bytes))
+    });
+    merged
+}
+
+/// What each process holds of a finding.
+pub(super) fn parts_of_finding(sites: &[&Site]) -> Vec<FindingPart> {
+    let mut parts: Vec<FindingPart> = Vec::new();
+    for site in sites {
+        let Some(pid) = site.pid else { continue };
+        match parts.iter_mut().find(|part| part.pid == pid) {
+            Some(part) => {
+                part.live_bytes += site.live_bytes;
+                part.live_blocks += site.live_blocks;
+            }
+            None => parts.push(FindingPart {
+                pid,
+                live_bytes: site.live_bytes,
+                live_blocks: site.live_blocks,
+            }),
+        }
+    }
+    parts.sort_by_key(|part| (std::cmp::Reverse(part.live_bytes), part.pid));
+    parts
+}
+
+/// `in 4 processes: 1201 12.1 MiB, 1202 11.9 MiB ...`; nothing where only one was followed.
+pub(super) fn write_parts(out: &mut String, report: &Report, finding: &Finding) -> fmt::Result {
+    if report.processes.len() < 2 || finding.processes.is_empty() {
+        return Ok(());
+    }
+    let mut named: Vec<String> = finding
+        .processes
+        .iter()
+        .take(MAX_NAMED)
+        .map(|part| format!("{} {}", part.pid, units::bytes(part.live_bytes)))
+        .collect();
+    if finding.processes.len() > MAX_NAMED {
+        named.push("...".into());
+    }
+    let processes = if finding.processes.len() == 1 { "process" } else { "processes" };
+    writeln!(out, "   in {} {processes}: {}", finding.processes.len(), named.join(", "))
+}
+
+/// The table of processes for people; nothing where only one was followed.
+pub(super) fn write_table(out: &mut String, report: &Report, heading: &str) -> fmt::Result {
+    if report.processes.len() < 2 {
+        return Ok(());
+    }
+    writeln!(out, "\n{heading}")?;
+    let mut rows: Vec<&ProcessReport> = report.processes.iter().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.sums.live_bytes));
+    for row in rows.iter().take(MAX_SHOWN) {
+        let growth = match row.growth_bytes_per_s {
+            Some(rate) if row.verdict == Verdict::Growing.name() => {
+                units::megabytes_per_hour(rate.estimate)
+            }
+            _ => row.verdict.to_owned(),
+        };
+        let resident = row.memory.map_or("-".into(), |m| units::bytes(m.last.resident_bytes));
+        let command = match row.cmdline.is_empty() {
+            true => base_name(&row.exe),
+            false => &row.cmdline,
+        };
+        let line = format!(
+            "   {:>7} {:>10} live in {:>9} blocks, {growth}, resident {resident}{}  {command}",
+            row.pid,
+            units::bytes(row.sums.live_bytes),
+            units::count(row.sums.live_blocks),
+            life(row),
+        );
+        writeln!(out, "{}", super::text::fitted(&printable(&line)))?;
+    }
+    if rows.len() > MAX_SHOWN {
+        writeln!(out, "   {} more processes are in report.json", rows.len() - MAX_SHOWN)?;
+    }
+    if report.children_missed > 0 {
+        let missed = units::count(report.children_missed);
+        writeln!(out, "   {missed} more ended, or could not be traced, before they were followed")?;
+    }
+    Ok(())
+}
+
+/// From when it was followed, and when it ended, where that is not the whole session.
+fn life(row: &ProcessReport) -> String {
+    let mut life = String::new();
+    if let Some(unseen_ns) = row.followed_from_ns {
+        let _ = write!(life, ", followed from {} after its fork", units::duration(unseen_ns));
+    }
+    if let (ProcessEnd::Exited, Some(ended_ns)) = (row.end, row.ended_ns) {
+        let _ = write!(life, ", ended at {}", units::duration(ended_ns));
+    }
+    life
+}

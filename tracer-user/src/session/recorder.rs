@@ -1,0 +1,98 @@
+//! Keeps what a session sees: in memory for the report, in the capture where one is wanted, and on
+//! stderr for whoever waits.
+
+use super::{console::Console, output::Folder};
+use crate::{
+    capture::{DEFAULT_MAX_BYTES, Meta, RecordedWarning, Recording, Writer},
+    stack::{RawStack, Stack},
+    tick::Tick,
+    warning::Warning,
+};
+use anyhow::{Context as _, Result};
+use std::path::PathBuf;
+
+/// A recording under way.
+pub struct Recorder {
+    /// What was seen so far.
+    pub recording: Recording,
+    /// Words on stderr.
+    pub console: Console,
+    writer: Option<Writer>,
+    folder: Option<Folder>,
+}
+
+impl Recorder {
+    /// Begins one, with a capture where there is a folder for it.
+    ///
+    /// # Errors
+    /// When the capture cannot be made.
+    pub fn new(meta: Meta, console: Console, mut folder: Option<Folder>) -> Result<Self> {
+        let writer = folder
+            .as_ref()
+            .map(|folder| Writer::create(&folder.capture(), DEFAULT_MAX_BYTES))
+            .transpose()
+            .context("making the capture in --out")?;
+        if let Some(folder) = &mut folder {
+            folder.keep();
+        }
+        Ok(Self { recording: Recording::new(meta), console, writer, folder })
+    }
+
+    /// Takes in a tick.
+    ///
+    /// # Errors
+    /// When the capture cannot be written; so for all that follow.
+    pub fn tick(&mut self, tick: &Tick) -> Result<()> {
+        self.recording.aggregate.apply(tick);
+        self.write(|writer| writer.tick(tick))
+    }
+
+    /// Takes in a stack as the kernel side saw it.
+    pub fn stack(&mut self, raw: RawStack) -> Result<()> {
+        self.write(|writer| writer.stack(&raw))?;
+        self.recording.raw_stacks.insert(raw.id, raw);
+        Ok(())
+    }
+
+    /// Takes in a stack as people read it.
+    pub fn resolved(&mut self, stack: Stack) -> Result<()> {
+        self.write(|writer| writer.resolved(&stack))?;
+        self.recording.stacks.insert(stack.id, stack);
+        Ok(())
+    }
+
+    /// Tells a warning once, now and in the report.
+    pub fn warn(&mut self, warning: &Warning) -> Result<()> {
+        let recorded = RecordedWarning::from(warning);
+        if self.recording.warnings.contains(&recorded) {
+            return Ok(());
+        }
+        self.console.warn(warning);
+        self.write(|writer| writer.warning(&recorded))?;
+        self.recording.warnings.push(recorded);
+        Ok(())
+    }
+
+    /// Ends the capture. The folder that it is in, and what was recorded.
+    pub fn finish(mut self) -> Result<(Recording, Option<PathBuf>)> {
+        if let Some(mut writer) = self.writer.take() {
+            let written = writer
+                .mappings(&self.recording.mappings)
+                .and_then(|()| writer.meta(&self.recording.meta));
+            let refused = writer.refused_bytes();
+            if refused > 0 {
+                self.recording.aggregate.note_loss("capture_bytes_refused", refused);
+            }
+            written.and_then(|()| writer.finish()).context("writing the capture")?;
+        }
+        let folder = self.folder.as_ref().map(|folder| folder.path().to_owned());
+        Ok((self.recording, folder))
+    }
+
+    fn write(&mut self, what: impl FnOnce(&mut Writer) -> std::io::Result<()>) -> Result<()> {
+        match &mut self.writer {
+            Some(writer) => what(writer).context("writing the capture"),
+            None => Ok(()),
+        }
+    }
+}
