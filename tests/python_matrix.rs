@@ -243,10 +243,10 @@ impl Run {
         faults
     }
 
-    /// Sites of the allocator with these Python frames; those of the interpreter that started a
+    /// Sites of blocks with these Python frames; those of the interpreter that started a
     /// sub-interpreter may follow.
     fn sites_with(&self, inner: &[PythonFrame], outer: &[PythonFrame]) -> Vec<&Value> {
-        self.malloc_sites()
+        self.block_sites()
             .filter(|site| {
                 let frames = python_frames(site);
                 frames
@@ -256,8 +256,8 @@ impl Run {
             .collect()
     }
 
-    fn malloc_sites(&self) -> impl Iterator<Item = &Value> {
-        self.report.sites().iter().filter(|site| site["domain"] == "malloc")
+    fn block_sites(&self) -> impl Iterator<Item = &Value> {
+        self.report.sites().iter().filter(|site| site["domain"] != "mmap")
     }
 
     /// What a case that no site fits may have been taken for.
@@ -265,12 +265,12 @@ impl Run {
         let same_leaf = |site: &&Value| python_frames(site).first() == expected.first();
         let same_amount =
             |site: &&Value| site["live_bytes"] == held.bytes && site["live_blocks"] == held.blocks;
-        if let Some(site) = self.malloc_sites().find(same_leaf) {
+        if let Some(site) = self.block_sites().find(same_leaf) {
             let found = python_frames(site);
             let at = (0..).find(|at| found.get(*at) != expected.get(*at)).unwrap_or(0);
             return format!("Python frame {at} is {:?}, not {:?}", found.get(at), expected.get(at));
         }
-        match self.malloc_sites().find(same_amount).map(python_frames) {
+        match self.block_sites().find(same_amount).map(python_frames) {
             Some(frames) => format!("has the Python frames {frames:?}, not {expected:?}"),
             None => {
                 format!("no site holds {held:?}, and none has the frame {:?}", expected.first())

@@ -457,7 +457,7 @@ def load_libraries():
 
 if __name__ == "__main__":
     load_libraries()
-    say(ready=True, own_heap=FREE_THREADED)
+    say(ready=True, own_heap=bool(FREE_THREADED))
     wait_for_line()
     for each in Case.known:
         each.run()

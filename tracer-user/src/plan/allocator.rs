@@ -30,7 +30,15 @@ struct Names {
     functions: BTreeMap<u64, Found>,
     indirect: Vec<String>,
     is_libc: bool,
+    is_python: bool,
 }
+
+/// A symbol by which a CPython is known. From 3.13 on it brings a mimalloc of its own, which
+/// serves nothing but Python's objects, and those through functions of CPython
+/// (`--python-objects`); the rest of its interface is never called.
+const PYTHON_MARK: &str = "_PyRuntime";
+/// How the functions of that interface begin.
+const MIMALLOC_PREFIX: &str = "mi_";
 
 /// The probes of one file; none when it defines no allocator.
 pub fn points_of(
@@ -122,6 +130,10 @@ fn read_names(file: &MappedFile) -> Names {
         }
     }
     names.is_libc |= hidden.is_libc;
+    if names.is_python || hidden.is_python {
+        let is_mimalloc = |symbol: &String| symbol.starts_with(MIMALLOC_PREFIX);
+        names.functions.retain(|_, found| !found.symbols.iter().all(is_mimalloc));
+    }
     names.indirect.append(&mut hidden.indirect);
     names.indirect.sort_unstable();
     names.indirect.dedup();
@@ -131,6 +143,7 @@ fn read_names(file: &MappedFile) -> Names {
 impl Names {
     fn take(&mut self, name: &str, symbol: Symbol) {
         self.is_libc |= name == LIBC_MARK;
+        self.is_python |= name == PYTHON_MARK;
         let Some(known) = known(name) else { return };
         if symbol.kind == STT_GNU_IFUNC.0 {
             self.indirect.push(name.to_owned());
