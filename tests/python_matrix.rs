@@ -218,7 +218,7 @@ impl Run {
         let mut faults = Vec::new();
         for site in case["sites"].as_array().expect("sites is a list") {
             let inner = frames_of(&site["frames"]);
-            let found = self.sites_with(&inner, &outer);
+            let found = self.sites_with(&inner, &outer, &case["domain"]);
             let number = |name: &str| site[name].as_u64().expect("a number");
             let held = Amount { bytes: number("live_bytes"), blocks: number("live_blocks") };
             let mut sum = Amount::default();
@@ -245,13 +245,19 @@ impl Run {
 
     /// Sites of blocks with these Python frames; those of the interpreter that started a
     /// sub-interpreter may follow.
-    fn sites_with(&self, inner: &[PythonFrame], outer: &[PythonFrame]) -> Vec<&Value> {
+    fn sites_with(
+        &self,
+        inner: &[PythonFrame],
+        outer: &[PythonFrame],
+        domain: &Value,
+    ) -> Vec<&Value> {
         self.block_sites()
             .filter(|site| {
                 let frames = python_frames(site);
                 frames
                     .strip_prefix(inner)
                     .is_some_and(|rest| rest.is_empty() || (!outer.is_empty() && rest == outer))
+                    && site["domain"] == *domain
             })
             .collect()
     }

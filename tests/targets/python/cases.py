@@ -7,7 +7,8 @@ for the stack, on the very line that allocates.
 A case says what Python cannot: after which function (named without what it is nested in) C code
 must stand in the merged stack, and a part of that code's name or module, `c_below`; and after
 which, from 3.11 on, nothing may stand, since Python calls Python there without C, `direct`.
-`leaf` is a part of the name or module of code between the innermost function and the allocator.
+`domain` is that of its blocks, and `leaf` a part of the name or module of code between the
+innermost function and the allocator.
 """
 
 import asyncio
@@ -78,7 +79,7 @@ class Case:
     known = []
     running = None
 
-    def __init__(self, name, function, c_below, direct, leaf, threaded):
+    def __init__(self, name, function, c_below, direct, leaf, threaded, domain):
         self.name = name
         self.function = function
         self.sites = {}
@@ -89,6 +90,7 @@ class Case:
             "direct": list(direct) if sys.version_info >= (3, 11) else [],
             "leaf": list(leaf or taken_from),
             "threaded": threaded,
+            "domain": domain,
             "cannot": None,
             "outer_frames": [],
         }
@@ -108,9 +110,9 @@ class Case:
         return dict(self.expected, sites=sites)
 
 
-def case(name, c_below=(), direct=(), leaf=(), threaded=False):
+def case(name, c_below=(), direct=(), leaf=(), threaded=False, domain="malloc"):
     def register(function):
-        Case.known.append(Case(name, function, dict(c_below), direct, leaf, threaded))
+        Case.known.append(Case(name, function, dict(c_below), direct, leaf, threaded, domain))
         return function
 
     return register
@@ -428,7 +430,7 @@ def in_own_heap(size):
     keep(frames, block, size)
 
 
-@case("objects of the interpreter's own heap", leaf=["python"])
+@case("objects of the interpreter's own heap", leaf=["python"], domain="python")
 def own_heap():
     if not FREE_THREADED:
         raise Unavailable("objects of this size come from libc, as in every other case")
