@@ -108,6 +108,8 @@ pub struct TargetMeta {
     pub runtime_version: Option<String>,
     /// Identity of the container, where there is one.
     pub container: Option<String>,
+    /// Its control group, as /proc names it.
+    pub cgroup: Option<String>,
 }
 
 /// Where the target ran.

@@ -158,7 +158,23 @@ fn write_largest(
     Ok(())
 }
 
+/// Which process, of what kind, and in which container or control group.
+fn target(report: &Report) -> String {
+    let target = &report.target;
+    let mut text = format!("PID {}, {}", target.pid, target.exe);
+    if let Some(version) = &target.runtime_version {
+        text += &format!(" ({} {version})", target.runtime);
+    }
+    if let Some(container) = &target.container {
+        text += &format!(", container {}", container.chars().take(12).collect::<String>());
+    } else if let Some(cgroup) = target.cgroup.as_deref().filter(|cgroup| *cgroup != "/") {
+        text += &format!(", control group {cgroup}");
+    }
+    text
+}
+
 fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
+    writeln!(out, "   target     {}", super::focus::printable(&target(report)))?;
     let totals = report.totals;
     let mut line = |name: &str, bytes: u64, blocks: u64| {
         writeln!(

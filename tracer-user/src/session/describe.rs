@@ -41,6 +41,7 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
             runtime,
             runtime_version,
             container: target.container.clone(),
+            cgroup: target.cgroup.clone(),
         },
         host: Host { kernel_release: release, machine: std::env::consts::ARCH.into() },
         window: Window {

@@ -4,6 +4,7 @@
 use super::{
     descriptor::pidfd,
     measure,
+    python_objects::Observer,
     setup::{self, Started},
     watch::Session,
 };
@@ -259,7 +260,7 @@ impl Session {
             Err(_) if !is_running(tgid) => return Ok(Outcome::Gone),
             Err(error) => return Ok(Outcome::Refused(error.to_string())),
         };
-        let Started { target, plan, mut warnings, .. } = started;
+        let Started { target, plan, mut warnings, python_refusal, .. } = started;
         let (tables, more) = setup::missing_tables(&self.probes, &target, &plan.code_ranges);
         warnings.extend(more);
         match self.probes.follow_exec(tgid, &plan, &tables, by_thread) {
@@ -274,6 +275,11 @@ impl Session {
         }
         for warning in &warnings {
             self.recorder.warn(warning)?;
+        }
+        if tgid == self.tgid
+            && let Some(observer) = Observer::new(&self.config, &target, &plan, python_refusal)
+        {
+            self.python_objects = Some(observer);
         }
         self.processes.learn_image(tgid, &target, plan);
         let unseen = units::duration(measure::monotonic_ns().saturating_sub(at_ns));

@@ -67,7 +67,7 @@ pub struct Session {
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
-    python_objects: Option<Observer>,
+    pub(super) python_objects: Option<Observer>,
 }
 
 impl Session {
