@@ -72,12 +72,7 @@ impl<'a> Case<'a> {
         }
         let mut target = Target::from_command(command);
         wait_until_it_reads(target.pid());
-        let outlive = Outlive::attach(target.pid()).start();
-        target.go();
-        let truth = target.json();
-        let finished = outlive.stop();
-        finished.assert_done();
-        let report = finished.report();
+        let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
         report.assert_no_losses();
         for (function, file) in self.probed {
             let probes = report.0["settings"]["probes"].as_array().expect("a list of probes");

@@ -12,12 +12,7 @@ fn check(program: &str) -> Option<(Report, Value, Finished)> {
         return None;
     }
     let mut target = Target::spawn(c_target(program), &[] as &[&str]);
-    let outlive = Outlive::attach(target.pid()).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, finished) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
     assert_equal(&report, &truth, program, Place::Leaf);
     assert!(target.finish().success(), "{program} was harmed");

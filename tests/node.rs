@@ -44,12 +44,7 @@ fn buffers_are_counted_and_attributed_to_native_code_of_node() {
     };
     let module = node.file_name().expect("a file").to_string_lossy().into_owned();
     let mut target = Target::spawn(&node, &[tests_dir().join("targets/node/buffers.js")]);
-    let outlive = Outlive::attach(target.pid()).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
 
     let mut expected = Amount::default();

@@ -31,12 +31,7 @@ fn check_starters(options: &[&str]) -> Option<Report> {
         return None;
     }
     let mut target = Target::spawn(c_target("starters"), &[] as &[&str]);
-    let outlive = Outlive::attach(target.pid()).args(options).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, _) = Outlive::attach(target.pid()).args(options).watch(&mut target);
     report.assert_no_losses();
     assert_sites(&report, &truth);
     report.assert_processes_add_up();
@@ -67,12 +62,7 @@ fn threads_that_end_leave_room_for_others() {
         return;
     }
     let mut target = Target::spawn(c_target("short_threads"), &[] as &[&str]);
-    let outlive = Outlive::attach(target.pid()).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
     assert_sites(&report, &truth);
 }

@@ -11,12 +11,7 @@ use support::{Amount, Outlive, Target, compile, may_trace, python_frames, tests_
 fn check(python: &Path) {
     let script = tests_dir().join("targets/python/chain.py");
     let mut target = Target::spawn(python, &[&script]);
-    let outlive = Outlive::attach(target.pid()).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
     for site in truth["sites"].as_array().expect("sites") {
         let expected: Vec<(String, String, u64)> =

@@ -52,12 +52,7 @@ fn check(python: &Path) {
     let script = tests_dir().join("targets/python/garbage.py");
     let mut target = Target::spawn(python, &[&script]);
     assert_eq!(target.json()["ready"], true);
-    let outlive = Outlive::attach(target.pid()).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     // Stacks of one fate may look alike, and are one site then: their sums have to agree.
     for (_, fate) in FATES {
         let (mut held, mut found) = (Amount::default(), Amount::default());

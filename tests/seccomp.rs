@@ -38,12 +38,7 @@ fn a_sandboxed_target_is_exact_or_refused_but_never_harmed() {
         assert!(target.finish().success(), "the target was harmed by a refusal");
         return;
     }
-    let outlive = Outlive::attach(target.pid()).start();
-    target.go();
-    let truth = target.json();
-    let finished = outlive.stop();
-    finished.assert_done();
-    let report = finished.report();
+    let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
     for site in truth["sites"].as_array().expect("the truth has sites") {
         let name = site["function"].as_str().expect("a name");

@@ -253,6 +253,17 @@ impl Attach {
         self
     }
 
+    /// Attaches, lets the waiting target work until it tells its truth, and detaches: the report,
+    /// that truth, and what else was left.
+    pub fn watch(self, target: &mut Target) -> (Report, Value, Finished) {
+        let outlive = self.start();
+        target.go();
+        let truth = target.json();
+        let finished = outlive.stop();
+        finished.assert_done();
+        (finished.report(), truth, finished)
+    }
+
     /// Starts it, and returns when the probes are in place.
     pub fn start(self) -> Outlive {
         let scratch = self.out.is_none().then(|| tempfile::tempdir().expect("scratch folder"));
