@@ -1,8 +1,8 @@
 //! Bytes into records. The bytes may be anything: each length is compared with what is there
 //! before anything is taken or allocated.
 
-use super::WITH_PROCESSES;
 use super::encode::NO_TEXT;
+use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_PROCESSES};
 use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::tick::{Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
 use bytes::Buf;
@@ -20,6 +20,15 @@ pub enum DecodeError {
     /// A list is longer than its record.
     #[error("a list of {0} entries does not fit into its record")]
     List(u32),
+    /// A stack is deeper than any walk.
+    #[error("a stack of {0} frames is too deep")]
+    Frames(usize),
+    /// A text of a frame is longer than any name.
+    #[error("a text of {0} bytes is too long")]
+    LongText(usize),
+    /// The frames' texts do not fit into memory.
+    #[error("the frames of its stacks have too much text")]
+    Texts,
     /// A number that stands for nothing.
     #[error("{0} is no {1}")]
     Number(u32, &'static str),
@@ -40,6 +49,12 @@ fn length(buffer: &mut &[u8], entry_bytes: usize) -> Result<usize> {
         return Err(DecodeError::List(count));
     }
     Ok(count as usize)
+}
+
+/// As [`length`], for the frames of a stack.
+fn depth(buffer: &mut &[u8], entry_bytes: usize) -> Result<usize> {
+    let count = length(buffer, entry_bytes)?;
+    if count > MAX_FRAMES { Err(DecodeError::Frames(count)) } else { Ok(count) }
 }
 
 fn finished<T>(value: T, buffer: &[u8]) -> Result<T> {
@@ -126,8 +141,8 @@ pub(super) fn raw_stack(mut buffer: &[u8], version: u32) -> Result<RawStack> {
     let native_end = WalkEnd::from_number(buffer.try_get_u32_le()?);
     let python_end = WalkEnd::from_number(buffer.try_get_u32_le()?);
     let native =
-        (0..length(buffer, 8)?).map(|_| Ok(buffer.try_get_u64_le()?)).collect::<Result<_>>()?;
-    let python = (0..length(buffer, 16)?)
+        (0..depth(buffer, 8)?).map(|_| Ok(buffer.try_get_u64_le()?)).collect::<Result<_>>()?;
+    let python = (0..depth(buffer, 16)?)
         .map(|_| {
             Ok(PythonFrame {
                 code_avma: buffer.try_get_u64_le()?,
@@ -140,18 +155,25 @@ pub(super) fn raw_stack(mut buffer: &[u8], version: u32) -> Result<RawStack> {
     finished(RawStack { id, image, domain, native, native_end, python, python_end }, buffer)
 }
 
-/// `texts` are those recorded so far, by number.
-pub(super) fn stack(mut buffer: &[u8], texts: &[String]) -> Result<Stack> {
+/// `texts` are those recorded so far, by number; `text_bytes_left` is what this stack and all that
+/// follow may take of them.
+pub(super) fn stack(
+    mut buffer: &[u8],
+    texts: &[String],
+    text_bytes_left: &mut usize,
+) -> Result<Stack> {
     let buffer = &mut buffer;
     let id = StackId(buffer.try_get_u64_le()?);
     let domain = domain_of(buffer.try_get_u32_le()?)?;
     let is_truncated = flag(buffer)?;
     let end = WalkEnd::from_number(buffer.try_get_u32_le()?);
-    let frames = (0..length(buffer, 30)?).map(|_| frame(buffer, texts)).collect::<Result<_>>()?;
+    let frames = (0..depth(buffer, 30)?)
+        .map(|_| frame(buffer, texts, text_bytes_left))
+        .collect::<Result<_>>()?;
     finished(Stack { id, domain, frames, truncated: is_truncated.then_some(end) }, buffer)
 }
 
-fn frame(buffer: &mut &[u8], texts: &[String]) -> Result<Frame> {
+fn frame(buffer: &mut &[u8], texts: &[String], text_bytes_left: &mut usize) -> Result<Frame> {
     let kind = match buffer.try_get_u8()? {
         0 => FrameKind::Native,
         1 => FrameKind::Python,
@@ -162,7 +184,11 @@ fn frame(buffer: &mut &[u8], texts: &[String]) -> Result<Frame> {
     let mut optional = || match buffer.try_get_u32_le()? {
         NO_TEXT => Ok(None),
         number => match texts.get(number as usize) {
-            Some(text) => Ok(Some(text.clone())),
+            Some(text) => {
+                *text_bytes_left =
+                    text_bytes_left.checked_sub(text.len()).ok_or(DecodeError::Texts)?;
+                Ok(Some(text.clone()))
+            }
             None => Err(DecodeError::Number(number, "text")),
         },
     };
@@ -175,7 +201,15 @@ fn frame(buffer: &mut &[u8], texts: &[String]) -> Result<Frame> {
     Ok(Frame { kind, function, file, line, module, build_id, offset })
 }
 
-pub(super) fn text(bytes: &[u8]) -> Result<String> {
+/// A text of frames.
+pub(super) fn frame_text(bytes: &[u8]) -> Result<String> {
+    if bytes.len() > MAX_TEXT_BYTES {
+        return Err(DecodeError::LongText(bytes.len()));
+    }
+    text(bytes)
+}
+
+fn text(bytes: &[u8]) -> Result<String> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError::Text)
 }
 

@@ -32,6 +32,13 @@ const WITH_PROCESSES: u32 = 2;
 /// Longest record that is written or believed, in bytes. A tick of a full counter table
 /// (262,144 slots of 44 bytes) fits.
 const MAX_RECORD_BYTES: u32 = 32 * 1024 * 1024;
+/// Longest text of a frame, in bytes.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Most frames of a stack: walks see fewer than 300, and inlining adds some.
+const MAX_FRAMES: usize = 4096;
+/// Bytes of text in the frames of all stacks together. Many frames may name one recorded text, and
+/// each has its own copy in memory: without this bound a small file could ask for any amount.
+const MAX_FRAME_TEXT_BYTES: usize = 1 << 30;
 
 /// Kinds of records. Never reused; unknown ones are skipped and counted.
 mod kind {

@@ -1,7 +1,10 @@
 //! Reads a capture back into a recording. The file may be anything.
 
 use super::decode::{self, DecodeError};
-use super::{MAGIC, MAX_RECORD_BYTES, RecordedWarning, Recording, VERSION, crc::checksum, kind};
+use super::{
+    MAGIC, MAX_FRAME_TEXT_BYTES, MAX_RECORD_BYTES, RecordedWarning, Recording, VERSION,
+    crc::checksum, kind,
+};
 use bytes::Buf;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -73,6 +76,7 @@ pub fn read_from(input: impl Read) -> Result<Recording, CaptureError> {
         ticks: 0,
         unknown: 0,
         texts: Vec::new(),
+        text_bytes_left: MAX_FRAME_TEXT_BYTES,
         recording: Recording::default(),
     };
     reader.preamble()?;
@@ -90,6 +94,7 @@ struct Reader<R> {
     ticks: u64,
     unknown: u64,
     texts: Vec<String>,
+    text_bytes_left: usize,
     recording: Recording,
 }
 
@@ -155,9 +160,9 @@ impl<R: Read> Reader<R> {
                 let stack = decode::raw_stack(payload, self.version)?;
                 recording.raw_stacks.insert(stack.id, stack);
             }
-            kind::TEXT => self.texts.push(decode::text(payload)?),
+            kind::TEXT => self.texts.push(decode::frame_text(payload)?),
             kind::STACK => {
-                let stack = decode::stack(payload, &self.texts)?;
+                let stack = decode::stack(payload, &self.texts, &mut self.text_bytes_left)?;
                 recording.stacks.insert(stack.id, stack);
             }
             kind::WARNING => recording.warnings.push(decode::json::<RecordedWarning>(payload)?),

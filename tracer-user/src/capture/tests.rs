@@ -188,6 +188,91 @@ fn a_length_that_lies_allocates_nothing() {
     ));
 }
 
+/// A record and its header.
+fn sealed(kind: u32, payload: &[u8]) -> Vec<u8> {
+    let mut record = kind.to_le_bytes().to_vec();
+    record.extend((payload.len() as u32).to_le_bytes());
+    record.extend(crc::checksum(kind, payload).to_le_bytes());
+    record.extend(payload);
+    record
+}
+
+/// A capture of one text, and of one stack whose `frame_count` frames all have it for a name.
+fn capture_that_repeats(text_bytes: usize, frame_count: u32) -> Vec<u8> {
+    let mut file = [MAGIC.as_slice(), &VERSION.to_le_bytes()].concat();
+    file.extend(sealed(kind::TEXT, &vec![b'x'; text_bytes]));
+    file.extend(sealed(kind::STACK, &stack_of_first_text(frame_count)));
+    file.extend(sealed(kind::END, &[0; 16]));
+    file
+}
+
+fn stack_of_first_text(frame_count: u32) -> Vec<u8> {
+    let mut payload = vec![0; 8 + 4 + 1 + 4];
+    payload.extend(frame_count.to_le_bytes());
+    for _ in 0..frame_count {
+        payload.push(0);
+        payload.extend(0u32.to_le_bytes());
+        payload.extend([0xff; 12]);
+        payload.extend([0; 13]);
+    }
+    payload
+}
+
+#[test]
+fn a_small_file_cannot_ask_for_much_memory() {
+    let refused = |text_bytes, frame_count| match read_from(
+        capture_that_repeats(text_bytes, frame_count).as_slice(),
+    ) {
+        Ok(recording) => Ok(recording.stacks[&StackId(0)].frames.len()),
+        Err(CaptureError::Malformed { source, .. }) => Err(source),
+        Err(other) => panic!("{other}"),
+    };
+    assert_eq!(refused(MAX_TEXT_BYTES, 10), Ok(10));
+    assert_eq!(refused(10, MAX_FRAMES as u32), Ok(MAX_FRAMES));
+    assert_eq!(refused(30 << 20, 1_000_000), Err(DecodeError::LongText(30 << 20)));
+    assert_eq!(refused(MAX_TEXT_BYTES + 1, 1), Err(DecodeError::LongText(MAX_TEXT_BYTES + 1)));
+    assert_eq!(refused(10, 1_000_000), Err(DecodeError::Frames(1_000_000)));
+    // Each stack is small, all of them are not.
+    let texts = ["x".repeat(1000)];
+    let mut left = 25_000;
+    let frames = stack_of_first_text(10);
+    assert_eq!(decode::stack(&frames, &texts, &mut left).expect("first").frames.len(), 10);
+    assert!(decode::stack(&frames, &texts, &mut left).is_ok());
+    assert_eq!(decode::stack(&frames, &texts, &mut left), Err(DecodeError::Texts));
+}
+
+#[test]
+fn what_is_written_can_be_read_however_long_its_texts_are() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("capture.outlive");
+    let mut writer = Writer::create(&path, DEFAULT_MAX_BYTES).expect("create");
+    let frame = Frame {
+        kind: FrameKind::Native,
+        function: "ä".repeat(MAX_TEXT_BYTES) + "b",
+        file: None,
+        line: None,
+        module: None,
+        build_id: None,
+        offset: None,
+    };
+    let stack = |id, depth| Stack {
+        id: StackId(id),
+        domain: Domain::Malloc,
+        frames: vec![frame.clone(); depth],
+        truncated: None,
+    };
+    writer.resolved(&stack(1, 2)).expect("stack");
+    let deep = Frame { function: "f".into(), ..frame.clone() };
+    writer
+        .resolved(&Stack { frames: vec![deep; MAX_FRAMES + 1], ..stack(2, 0) })
+        .expect("deep stack");
+    assert!(writer.refused_bytes() > 0);
+    writer.finish().expect("finish");
+    let recording = read(&path).expect("read");
+    assert_eq!(recording.stacks[&StackId(1)].frames[1].function, "ä".repeat(MAX_TEXT_BYTES / 2));
+    assert_eq!(recording.stacks.len(), 1);
+}
+
 #[test]
 fn foreign_and_newer_files_are_named_as_such() {
     assert!(matches!(read_from(b"\x7fELF and so on".as_slice()), Err(CaptureError::Foreign)));

@@ -2,8 +2,8 @@
 //! written. Bounded: what does not fit is refused and counted.
 
 use super::{
-    MAGIC, MAX_RECORD_BYTES, MappedFile, Meta, RecordedWarning, VERSION, crc::checksum, encode,
-    kind,
+    MAGIC, MAX_FRAMES, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MappedFile, Meta, RecordedWarning,
+    VERSION, crc::checksum, encode, kind,
 };
 use crate::stack::{RawStack, Stack};
 use crate::tick::Tick;
@@ -94,15 +94,22 @@ impl Writer {
 
     /// Records a stack as people read it. May be called again: the last one counts.
     pub fn resolved(&mut self, stack: &Stack) -> io::Result<()> {
+        if stack.frames.len() > MAX_FRAMES {
+            self.refused_bytes += size_of_val(stack.frames.as_slice()) as u64;
+            return Ok(());
+        }
         let mut fresh: Vec<String> = Vec::new();
         let mut texts = std::mem::take(&mut self.texts);
-        let mut number = |text: &str| match texts.get(text) {
-            Some(number) => *number,
-            None => {
-                let number = texts.len() as u32;
-                texts.insert(text.to_owned(), number);
-                fresh.push(text.to_owned());
-                number
+        let mut number = |text: &str| {
+            let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+            match texts.get(text) {
+                Some(number) => *number,
+                None => {
+                    let number = texts.len() as u32;
+                    texts.insert(text.to_owned(), number);
+                    fresh.push(text.to_owned());
+                    number
+                }
             }
         };
         let mut out = BytesMut::new();
