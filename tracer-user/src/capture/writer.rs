@@ -101,7 +101,7 @@ impl Writer {
         let mut fresh: Vec<String> = Vec::new();
         let mut texts = std::mem::take(&mut self.texts);
         let mut number = |text: &str| {
-            let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
+            let text = cut(text);
             match texts.get(text) {
                 Some(number) => *number,
                 None => {
@@ -179,6 +179,15 @@ impl Writer {
         self.written_bytes += bytes;
         Ok(true)
     }
+}
+
+/// As much of a text as a capture may hold.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 impl Drop for Writer {
