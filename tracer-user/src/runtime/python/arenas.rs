@@ -4,14 +4,20 @@
 use super::PythonRuntime;
 use crate::runtime::memory::{read_vec, u32_in, u64_in};
 use crate::target::Target;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// `struct arena_object` of all versions from 3.8 to 3.15: address, pool address, numbers of free
 /// and of all pools, free pools, next, previous.
 const ENTRY_BYTES: u64 = 48;
-/// Most entries of the list that are believed, and how many are read at a time.
-const MAX_ENTRIES: u64 = 1 << 20;
+/// How many entries of the list are read at a time.
 const ENTRIES_AT_ONCE: u64 = 512;
+/// What one look may cost, in reads of the target's memory and in bytes of them: memory that lies
+/// holds as many lists as there are candidates, each as long as it pleases. The bytes suffice for
+/// a million entries.
+const MAX_READS: u32 = 50_000;
+const MAX_READ_BYTES: u64 = 64 << 20;
 /// Most of the interpreter's variables that are searched for the list, in bytes.
 const MAX_VARIABLE_BYTES: u64 = 8 << 20;
 /// Variables are read in pieces of this many bytes.
@@ -23,28 +29,22 @@ const MAX_CANDIDATES: usize = 20_000;
 const POOLS: [u32; 2] = [63, 64];
 
 /// Bytes of the arenas that exist now; `None` where the list cannot be found: before the first
-/// arena, in free-threaded builds (which have none), with an allocator of another kind.
+/// arena, in free-threaded builds (which have none), with an allocator of another kind, or where
+/// the search would take too long.
 ///
 /// # Cost
-/// Some 10,000 small reads of the target's memory: 10-20 ms.
+/// Some 10,000 small reads of the target's memory: 10-20 ms. Never more than 50,000 reads, of
+/// 64 MiB together.
 pub fn held_bytes(target: &Target, runtime: &PythonRuntime) -> Option<u64> {
     let has_large_arenas = (runtime.version.major, runtime.version.minor) >= (3, 10);
     let list = List {
         tgid: target.tgid,
         anonymous: anonymous(target),
         arena_bytes: if has_large_arenas { 1 << 20 } else { 256 << 10 },
+        left: Cell::new(Some((MAX_READS, MAX_READ_BYTES))),
     };
-    let mut best = 0;
-    let mut seen: Vec<Range<u64>> = Vec::new();
-    for candidate in candidates(target, runtime, &list) {
-        if seen.iter().any(|range| range.contains(&candidate)) || !list.is_arena_at(candidate) {
-            continue;
-        }
-        let (range, count) = list.around(candidate);
-        seen.push(range);
-        best = best.max(count);
-    }
-    (best > 0).then(|| best * list.arena_bytes)
+    let count = list.longest(&candidates(target, runtime, &list))?;
+    Some(count * list.arena_bytes)
 }
 
 struct List {
@@ -52,6 +52,8 @@ struct List {
     /// Private writable memory that is no file's, sorted.
     anonymous: Vec<Range<u64>>,
     arena_bytes: u64,
+    /// Reads, and bytes of them, that the look may still cost; `None` when it wanted more.
+    left: Cell<Option<(u32, u64)>>,
 }
 
 fn anonymous(target: &Target) -> Vec<Range<u64>> {
@@ -81,7 +83,7 @@ fn candidates(target: &Target, runtime: &PythonRuntime, list: &List) -> Vec<u64>
         while at < mapping.end_avma && left > 0 {
             let length = (mapping.end_avma - at).min(PIECE_BYTES).min(left);
             left -= length;
-            let bytes = read_vec(list.tgid, at, length as usize).unwrap_or_default();
+            let bytes = list.read(at, length).unwrap_or_default();
             at += length;
             let words = (0..bytes.len()).step_by(8).filter_map(|offset| u64_in(&bytes, offset));
             found.extend(words.filter(|word| word % 16 == 0 && list.is_anonymous(*word)));
@@ -94,6 +96,33 @@ fn candidates(target: &Target, runtime: &PythonRuntime, list: &List) -> Vec<u64>
 }
 
 impl List {
+    /// Memory of the target; `None` also when the look has cost enough.
+    fn read(&self, avma: u64, length_bytes: u64) -> Option<Vec<u8>> {
+        let left = self.left.get().and_then(|(reads, bytes)| {
+            Some((reads.checked_sub(1)?, bytes.checked_sub(length_bytes)?))
+        });
+        self.left.set(left);
+        left.and_then(|_| read_vec(self.tgid, avma, length_bytes as usize))
+    }
+
+    /// Number of arenas in the longest list around a candidate; `None` where there is none, or
+    /// where not all of them could be looked at.
+    fn longest(&self, candidates: &[u64]) -> Option<u64> {
+        let mut best = 0;
+        // Starts of the lists by their ends.
+        let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+        for candidate in candidates {
+            let next = seen.range(candidate.saturating_add(1)..).next();
+            if next.is_some_and(|(_, start)| start <= candidate) || !self.is_arena_at(*candidate) {
+                continue;
+            }
+            let (range, count) = self.around(*candidate);
+            seen.insert(range.end, range.start);
+            best = best.max(count);
+        }
+        (best > 0 && self.left.get().is_some()).then_some(best)
+    }
+
     fn is_anonymous(&self, avma: u64) -> bool {
         let behind = self.anonymous.partition_point(|range| range.start <= avma);
         self.anonymous[..behind].last().is_some_and(|range| avma < range.end)
@@ -117,41 +146,96 @@ impl List {
     }
 
     fn is_arena_at(&self, avma: u64) -> bool {
-        read_vec(self.tgid, avma, ENTRY_BYTES as usize).is_some_and(|entry| self.is_arena(&entry))
+        self.read(avma, ENTRY_BYTES).is_some_and(|entry| self.is_arena(&entry))
     }
 
     /// The part of the list around an arena of it: arenas, and entries whose arena was given back.
     fn around(&self, avma: u64) -> (Range<u64>, u64) {
-        let mut start = avma;
-        let mut count = 0;
-        for _ in 0..MAX_ENTRIES {
-            let Some(before) = start.checked_sub(ENTRY_BYTES) else { break };
-            let Some(entry) = read_vec(self.tgid, before, ENTRY_BYTES as usize) else { break };
-            let is_arena = self.is_arena(&entry);
-            if !is_arena && u64_in(&entry, 0) != Some(0) {
-                break;
+        let (mut start, mut end, mut count) = (avma, avma, 0);
+        'before: while let Some(entries) = self.piece(|bytes| start.checked_sub(bytes)) {
+            for entry in entries.chunks_exact(ENTRY_BYTES as usize).rev() {
+                let Some(arenas) = self.arenas_in(entry) else { break 'before };
+                count += arenas;
+                start -= ENTRY_BYTES;
             }
-            count += u64::from(is_arena);
-            start = before;
         }
-        let mut end = avma;
-        let mut left = MAX_ENTRIES / ENTRIES_AT_ONCE;
-        'list: while left > 0 {
-            left -= 1;
-            // Near the end of its memory the list is read entry by entry.
-            let most = (ENTRIES_AT_ONCE * ENTRY_BYTES) as usize;
-            let entries = read_vec(self.tgid, end, most)
-                .or_else(|| read_vec(self.tgid, end, ENTRY_BYTES as usize));
-            let Some(entries) = entries else { break };
+        'behind: while let Some(entries) = self.piece(|_| Some(end)) {
             for entry in entries.chunks_exact(ENTRY_BYTES as usize) {
-                let is_arena = self.is_arena(entry);
-                if !is_arena && u64_in(entry, 0) != Some(0) {
-                    break 'list;
-                }
-                count += u64::from(is_arena);
+                let Some(arenas) = self.arenas_in(entry) else { break 'behind };
+                count += arenas;
                 end += ENTRY_BYTES;
             }
         }
         (start..end, count)
+    }
+
+    /// Entries from where `at` says that so many bytes of them begin; near the end of the memory
+    /// the list is read entry by entry.
+    fn piece(&self, at: impl Fn(u64) -> Option<u64>) -> Option<Vec<u8>> {
+        [ENTRIES_AT_ONCE * ENTRY_BYTES, ENTRY_BYTES]
+            .into_iter()
+            .find_map(|bytes| self.read(at(bytes)?, bytes))
+    }
+
+    /// Whether the entry is an arena (1) or one whose arena was given back (0); `None` for what is
+    /// not of the list.
+    fn arenas_in(&self, entry: &[u8]) -> Option<u64> {
+        match self.is_arena(entry) {
+            true => Some(1),
+            false => (u64_in(entry, 0) == Some(0)).then_some(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARENA_BYTES: u64 = 256 << 10;
+
+    /// Lists of `lengths` arenas in memory of our own, something else before each and behind all;
+    /// and where they begin.
+    fn lists(lengths: &[usize]) -> (List, Vec<u64>, Vec<u64>) {
+        let own = 1 << 40;
+        let arena = [own, own, 64 << 32, 0, 0, 0];
+        let mut words = Vec::new();
+        let mut at = Vec::new();
+        for length in lengths {
+            words.extend([u64::MAX; 6]);
+            at.push(words.len());
+            words.extend(arena.repeat(*length));
+        }
+        words.extend([u64::MAX; 6]);
+        let starts = at.iter().map(|at| words.as_ptr() as u64 + *at as u64 * 8).collect();
+        let list = List {
+            tgid: std::process::id(),
+            anonymous: vec![own..own + ARENA_BYTES],
+            arena_bytes: ARENA_BYTES,
+            left: Cell::new(Some((MAX_READS, MAX_READ_BYTES))),
+        };
+        (list, starts, words)
+    }
+
+    #[test]
+    fn the_longest_list_counts_wherever_one_begins_to_look() {
+        let (list, starts, _words) = lists(&[3, 5000, 7]);
+        assert_eq!(list.longest(&starts), Some(5000));
+        let middle = starts[1] + 2500 * ENTRY_BYTES;
+        assert_eq!(list.longest(&[middle, middle + ENTRY_BYTES]), Some(5000));
+        assert_eq!(list.longest(&[starts[0], middle + 8]), Some(3));
+        assert_eq!(list.longest(&[]), None);
+        let (reads, _) = list.left.get().unwrap();
+        assert!(MAX_READS - reads < 4000, "{reads}");
+    }
+
+    #[test]
+    fn memory_full_of_lists_costs_no_more_than_allowed() {
+        let (list, starts, _words) = lists(&[1; MAX_CANDIDATES]);
+        assert_eq!(list.longest(&starts), None);
+        assert_eq!(list.left.get(), None);
+        // Enough reads, too many bytes.
+        let (list, starts, _words) = lists(&[(MAX_READ_BYTES / ENTRY_BYTES) as usize]);
+        assert_eq!(list.longest(&starts), None);
+        assert_eq!(list.left.get(), None);
     }
 }
