@@ -7,9 +7,15 @@ use object::elf;
 use object::pod::slice_from_bytes;
 use std::collections::HashMap;
 
+/// Most slots that are named, and the longest name that is kept, in bytes: each relocation of a
+/// file may have a slot of its own and the same long name. The names that are looked for are
+/// short.
+const MAX_IMPORTS: usize = 65_536;
+const MAX_NAME_BYTES: usize = 256;
+
 impl Elf {
     /// Names of the functions that a dynamic linker enters into slots, by the slot's address in
-    /// the file's own numbering.
+    /// the file's own numbering. At most 65,536, and none of more than 256 bytes.
     ///
     /// # Cost
     /// Reads the dynamic symbols and relocations whole.
@@ -39,7 +45,10 @@ impl Elf {
                 }
                 let symbol = names.get((info >> 32) as usize);
                 let name = symbol.and_then(|s| text_at(&strings, s.st_name.get(e) as usize));
-                if let Some(name) = name {
+                if let Some(name) = name.filter(|name| name.len() <= MAX_NAME_BYTES) {
+                    if found.len() >= MAX_IMPORTS {
+                        return found;
+                    }
                     found.insert(entry.r_offset.get(e), name.to_owned());
                 }
             }

@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt;
 const MAX_SECTION_BYTES: u64 = 256 << 20;
 /// Longest symbol name that is looked at, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
+/// As much of a section's name as is kept, in bytes: many sections may share one long name.
+const MAX_SECTION_NAME_BYTES: usize = 64;
 
 pub(super) fn bytes_at(file: &File, offset: u64, length_bytes: u64) -> Result<Vec<u8>, ElfError> {
     if length_bytes > MAX_SECTION_BYTES
@@ -42,7 +44,7 @@ pub(super) fn read_sections(
     Ok(headers
         .iter()
         .map(|header| Section {
-            name: text_at(&names, header.sh_name.get(e) as usize).unwrap_or_default().to_owned(),
+            name: section_name(&names, header.sh_name.get(e) as usize),
             kind: header.sh_type.get(e).0,
             svma: header.sh_addr.get(e),
             file_offset: header.sh_offset.get(e),
@@ -50,6 +52,15 @@ pub(super) fn read_sections(
             link: header.sh_link.get(e) as usize,
         })
         .collect())
+}
+
+fn section_name(names: &[u8], at: usize) -> String {
+    let name = text_at(names, at).unwrap_or_default();
+    let mut end = name.len().min(MAX_SECTION_NAME_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name[..end].to_owned()
 }
 
 pub(super) fn text_at(strings: &[u8], at: usize) -> Option<&str> {
@@ -91,6 +102,15 @@ pub(super) fn machine_name(class: u8, machine: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_section_name_is_cut_between_characters() {
+        let names = format!("\0.text\0{}\0x{}\0", "ä".repeat(100), "ä".repeat(100));
+        assert_eq!(section_name(names.as_bytes(), 1), ".text");
+        assert_eq!(section_name(names.as_bytes(), 7), "ä".repeat(32));
+        assert_eq!(section_name(names.as_bytes(), 208), format!("x{}", "ä".repeat(31)));
+        assert_eq!(section_name(names.as_bytes(), 1000), "");
+    }
 
     #[test]
     fn a_build_id_is_found_behind_other_notes() {
