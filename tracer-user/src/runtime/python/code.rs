@@ -13,8 +13,10 @@ use std::sync::Arc;
 const MAX_TEXT_CHARACTERS: u64 = 4096;
 /// Longest line table that is read, in bytes; longer ones (generated code) give no lines.
 const MAX_TABLE_BYTES: u64 = 64 << 10;
-/// Code objects that are remembered.
+/// Code objects that are remembered: how many, and how many bytes of their texts and tables.
 const MAX_CACHED: usize = 100_000;
+const MAX_CACHED_BYTES: usize = 256 << 20;
+
 /// What a code object says about its function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeObject {
@@ -32,6 +34,11 @@ pub struct CodeObject {
 }
 
 impl CodeObject {
+    /// Bytes of its texts and its table.
+    fn held_bytes(&self) -> usize {
+        self.qualname.len() + self.filename.len() + self.line_table.len()
+    }
+
     /// Byte offset in the bytecode, from what a record says of the instruction; `None` when the
     /// frame has not started.
     pub fn bytecode_offset(&self, instr: i32) -> Option<u64> {
@@ -63,6 +70,8 @@ pub struct CodeReader {
     objects: ObjectLayout,
     types: TypeAddresses,
     cache: HashMap<u64, (Fingerprint, Arc<CodeObject>)>,
+    /// Bytes of texts and tables in it.
+    cached_bytes: usize,
     /// What was read of the batch at hand.
     batch: HashMap<u64, Option<Arc<CodeObject>>>,
 }
@@ -78,16 +87,23 @@ impl CodeReader {
 
     /// For process `tgid`, whose objects are laid out so.
     pub(super) fn of_objects(tgid: u32, objects: ObjectLayout, types: TypeAddresses) -> Self {
-        Self { tgid, objects, types, cache: HashMap::new(), batch: HashMap::new() }
+        let (cache, batch) = (HashMap::new(), HashMap::new());
+        Self { tgid, objects, types, cache, cached_bytes: 0, batch }
     }
 
     /// Reads the code objects of a batch of stacks, each once, before anything else is done with
     /// them: some live for a moment only. Until the next batch [`Self::read`] answers from here.
+    /// A batch holds no more bytes than the cache; what is beyond is read when it is asked for.
     pub fn read_batch(&mut self, code_avmas: impl Iterator<Item = u64>) {
         self.batch.clear();
+        let mut bytes = 0;
         for code_avma in code_avmas {
+            if bytes > MAX_CACHED_BYTES {
+                break;
+            }
             if !self.batch.contains_key(&code_avma) {
                 let object = self.read_now(code_avma);
+                bytes += object.as_ref().map_or(0, |object| object.held_bytes());
                 self.batch.insert(code_avma, object);
             }
         }
@@ -130,11 +146,22 @@ impl CodeReader {
             line_table: self.bytes(line_table).unwrap_or_default(),
             lines: objects.lines,
         });
-        if self.cache.len() >= MAX_CACHED {
-            self.cache.clear();
-        }
-        self.cache.insert(code_avma, (fingerprint, Arc::clone(&object)));
+        self.remember(code_avma, fingerprint, &object);
         Some(object)
+    }
+
+    fn remember(&mut self, code_avma: u64, fingerprint: Fingerprint, object: &Arc<CodeObject>) {
+        let bytes = object.held_bytes();
+        if let Some((_, before)) = self.cache.remove(&code_avma) {
+            self.cached_bytes -= before.held_bytes();
+        }
+        let is_full = self.cached_bytes + bytes > MAX_CACHED_BYTES;
+        if is_full || self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+            self.cached_bytes = 0;
+        }
+        self.cached_bytes += bytes;
+        self.cache.insert(code_avma, (fingerprint, Arc::clone(object)));
     }
 
     /// A `str` object, in any of its compact forms.
@@ -258,6 +285,35 @@ mod tests {
             let mut wild = [u64::MAX / 3; 32];
             wild[1] = types.code_avma;
             assert_eq!(reader.read(wild.as_ptr() as u64), None);
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_its_bytes() {
+        let types = TypeAddresses { code_avma: 1, text_avma: 2, bytes_avma: 3 };
+        let mut reader = reader(12, types);
+        // All share one table, so that the test itself is small; the cache counts each.
+        let object = Arc::new(CodeObject {
+            qualname: "f".into(),
+            filename: "f.py".into(),
+            first_line: 1,
+            is_internal: false,
+            line_table: vec![0; MAX_TABLE_BYTES as usize],
+            lines: LineForm::Ranges,
+        });
+        let fitting = MAX_CACHED_BYTES / object.held_bytes();
+        for code_avma in 0..fitting as u64 {
+            reader.remember(code_avma, (0, 0, 0, 1), &object);
+            // An address that is used again counts once.
+            reader.remember(code_avma, (0, 0, 0, 2), &object);
+            assert!(reader.cached_bytes <= MAX_CACHED_BYTES);
+        }
+        assert!(reader.cache.len() >= fitting - 1, "{}", reader.cache.len());
+        for code_avma in 0..2 * fitting as u64 {
+            reader.remember(code_avma + (1 << 32), (0, 0, 0, 1), &object);
+            let sum: usize = reader.cache.values().map(|(_, object)| object.held_bytes()).sum();
+            assert_eq!(reader.cached_bytes, sum);
+            assert!(sum <= MAX_CACHED_BYTES);
         }
     }
 
