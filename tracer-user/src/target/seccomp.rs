@@ -3,6 +3,7 @@
 
 use std::io;
 use std::ptr;
+use std::sync::OnceLock;
 
 use libc::{c_int, c_long};
 
@@ -35,9 +36,11 @@ enum Fate {
 /// cannot be found out the answer is yes.
 ///
 /// # Cost
-/// Up to four short-lived children.
+/// Up to four short-lived children the first time. The answer is the kernel's, so it is asked
+/// once.
 pub fn filters_stop_probes() -> bool {
-    PROBE_CALLS.into_iter().any(|call| filters_stop(call).unwrap_or(true))
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| PROBE_CALLS.into_iter().any(|call| filters_stop(call).unwrap_or(true)))
 }
 
 fn filters_stop(call: c_long) -> io::Result<bool> {
