@@ -40,7 +40,15 @@ enum Fate {
 /// once.
 pub fn filters_stop_probes() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| PROBE_CALLS.into_iter().any(|call| filters_stop(call).unwrap_or(true)))
+    if let Some(answer) = ANSWER.get() {
+        return *answer;
+    }
+    let answers: io::Result<Vec<bool>> = PROBE_CALLS.into_iter().map(filters_stop).collect();
+    match answers {
+        Ok(answers) => *ANSWER.get_or_init(|| answers.contains(&true)),
+        // It could not be asked this time: for want of a process, say.
+        Err(_) => true,
+    }
 }
 
 fn filters_stop(call: c_long) -> io::Result<bool> {
@@ -135,6 +143,13 @@ unsafe fn filter(call: c_long) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_stays_as_the_kernel_gave_it() {
+        let asked = PROBE_CALLS.into_iter().any(|call| filters_stop(call).unwrap());
+        assert_eq!(filters_stop_probes(), asked);
+        assert_eq!(filters_stop_probes(), asked);
+    }
 
     #[test]
     fn the_fates_are_told_apart() {
