@@ -25,15 +25,17 @@ use crate::warning::Warning;
 use elf::{Elf, ElfError};
 use mapping::{FileId, Mapping};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Mapped code files that are opened; each costs a descriptor, and 1024 are usual for a process.
 const MAX_FILES: usize = 512;
+/// Code files that are kept open though they are mapped no more.
+const MAX_UNMAPPED_FILES: usize = 256;
 /// Largest maps file that is read, in bytes.
 const MAX_MAPS_BYTES: u64 = 64 << 20;
 
@@ -169,22 +171,45 @@ impl Target {
     }
 
     /// Reads the address space again, and opens the files that are new in it. Files that went
-    /// away are kept, since stacks that were recorded may still name them.
+    /// away are kept, since stacks that were recorded may still name them; up to a number of them,
+    /// since a program may load new ones for ever.
     ///
     /// # Errors
     /// [`TargetError`] when the process is gone or may not be read any more; the old state stays.
     pub fn refresh(&mut self) -> Result<Vec<Warning>, TargetError> {
+        let mut warnings = self.look_again()?;
+        let mapped = self.mapped_files();
+        let gone = self.files.keys().filter(|id| !mapped.contains(id)).copied();
+        let forgotten: Vec<FileId> = gone.skip(MAX_UNMAPPED_FILES).collect();
+        if !forgotten.is_empty() {
+            self.files.retain(|id, _| !forgotten.contains(id));
+            warnings.push(Warning::new(
+                "files-forgotten",
+                format!("The process has unmapped more than {MAX_UNMAPPED_FILES} code files; stacks through some of them stay without names."),
+                "",
+            ));
+        }
+        Ok(warnings)
+    }
+
+    fn mapped_files(&self) -> BTreeSet<FileId> {
+        self.mappings.iter().filter_map(|mapping| mapping.file).collect()
+    }
+
+    fn look_again(&mut self) -> Result<Vec<Warning>, TargetError> {
         self.mappings = read_mappings(self.tgid)?;
         if self.vdso.is_none() {
             self.vdso = vdso::read(self.tgid, &self.mappings).map(Arc::new);
         }
         let mut warnings = Vec::new();
+        let mapped = self.mapped_files();
+        let mut open_count = self.files.keys().filter(|id| mapped.contains(id)).count();
         for mapping in self.mappings.iter().filter(|mapping| mapping.executable) {
             let Some(id) = mapping.file else { continue };
             if self.files.contains_key(&id) {
                 continue;
             }
-            if self.files.len() >= MAX_FILES {
+            if open_count >= MAX_FILES {
                 warnings.push(Warning::new(
                     "too-many-files",
                     format!("The process maps more than {MAX_FILES} code files; the rest stay without names and probes."),
@@ -195,6 +220,7 @@ impl Target {
             match open_mapped(self.tgid, mapping, id) {
                 Ok(Some(file)) => {
                     self.files.insert(id, Arc::new(file));
+                    open_count += 1;
                 }
                 Ok(None) => {}
                 Err(reason) => warnings.push(Warning::new(
@@ -271,9 +297,8 @@ pub fn discover_beside(
         uid: status.uid,
         start_time_ticks: stat.start_time_ticks,
     };
-    warnings.extend(target.refresh()?);
-    let mapped: BTreeSet<FileId> =
-        target.mappings.iter().filter_map(|mapping| mapping.file).collect();
+    warnings.extend(target.look_again()?);
+    let mapped = target.mapped_files();
     target.files.retain(|id, _| mapped.contains(id));
     if target.mappings.is_empty() {
         return Err(TargetError::Exited(tgid));
@@ -309,28 +334,20 @@ fn read_mappings(tgid: u32) -> Result<Vec<Mapping>, TargetError> {
 fn open_mapped(tgid: u32, mapping: &Mapping, id: FileId) -> Result<Option<MappedFile>, String> {
     let by_path = mapping::through_root(tgid, &mapping.path);
     let by_link = mapping::through_map_files(tgid, mapping);
-    let opened = |path: &Path| {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        Ok::<_, io::Error>((file, metadata))
-    };
-    let same = |metadata: &std::fs::Metadata| {
+    let same = |metadata: &Metadata| {
         metadata.ino() == id.inode
             && libc::major(metadata.dev()) == id.major
             && libc::minor(metadata.dev()) == id.minor
     };
-    // Only regular files: opening a device or a pipe can block or act.
-    let is_plain = |path: &Path| std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let candidate =
-        if !mapping.deleted && is_plain(&by_path) { opened(&by_path).ok() } else { None };
+    let candidate = if mapping.deleted { None } else { open_regular(&by_path).ok().flatten() };
     let file = match candidate {
         Some((file, metadata)) if same(&metadata) => file,
-        other => match (opened(&by_link), other) {
-            (Ok((file, metadata)), _) if metadata.is_file() => file,
+        other => match (open_regular(&by_link), other) {
+            (Ok(Some((file, _))), _) => file,
             // Some file systems (btrfs, overlayfs) number devices differently in maps and stat.
             (Err(_), Some((file, metadata))) if metadata.ino() == id.inode => file,
             (Err(error), _) => return Err(format!("cannot be opened ({error})")),
-            (Ok(_), _) => return Ok(None),
+            (Ok(None), _) => return Ok(None),
         },
     };
     match Elf::read(file) {
@@ -341,6 +358,19 @@ fn open_mapped(tgid: u32, mapping: &Mapping, id: FileId) -> Result<Option<Mapped
         Err(ElfError::NotElf) => Ok(None),
         Err(error) => Err(format!("is unusable: {error}")),
     }
+}
+
+/// Opens a regular file; `None` for anything else: opening a device or a pipe can block or act. What
+/// the path names may be exchanged at any time, so it is looked at by a handle that opens nothing,
+/// and what that handle holds is opened.
+fn open_regular(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let handle = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let metadata = handle.metadata()?;
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    let file = File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()))?;
+    Ok(Some((file, metadata)))
 }
 
 #[cfg(test)]

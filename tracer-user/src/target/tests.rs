@@ -134,3 +134,45 @@ fn code_ranges_are_sorted_and_do_not_overlap() {
     }
     assert!(ranges.windows(2).all(|pair| pair[0].end_avma <= pair[1].start_avma));
 }
+
+#[test]
+fn files_that_went_away_take_no_place_from_those_that_come() {
+    let cat = waiting_cat();
+    let (mut target, _) = discover(cat.0.id()).unwrap();
+    let libc = target.mapping_at(libc_code(&target)).unwrap().file.unwrap();
+    let file = target.files.remove(&libc).unwrap();
+    let mapped_count = target.files.len() + 1;
+    for inode in 0..MAX_FILES as u64 {
+        let id = FileId { major: u32::MAX, minor: 0, inode };
+        target.files.insert(id, Arc::clone(&file));
+    }
+    let warnings = target.refresh().unwrap();
+    assert!(target.files.contains_key(&libc));
+    assert_eq!(target.files.len(), mapped_count + MAX_UNMAPPED_FILES);
+    assert_eq!(
+        warnings.iter().map(|warning| warning.code).collect::<Vec<_>>(),
+        ["files-forgotten"]
+    );
+    assert_eq!(target.refresh().unwrap(), []);
+    // A process of its own needs none of them.
+    let (other, warnings) = discover_beside(cat.0.id(), &target.files).unwrap();
+    assert_eq!((other.files.len(), warnings), (mapped_count, vec![]));
+}
+
+#[test]
+fn only_regular_files_are_opened() {
+    use std::io::Read as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, pipe) = (folder.path().join("plain"), folder.path().join("pipe"));
+    std::fs::write(&plain, "content").unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (mut file, metadata) = open_regular(&plain).unwrap().unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), metadata.len()), ("content", 7));
+    // Opening a pipe for reading waits for a writer, for ever.
+    assert!(open_regular(&pipe).unwrap().is_none());
+    assert!(open_regular(Path::new("/dev/null")).unwrap().is_none());
+    assert!(open_regular(folder.path()).unwrap().is_none());
+    assert!(open_regular(&folder.path().join("missing")).is_err());
+}
