@@ -9,6 +9,7 @@ pub mod cli;
 mod fuzz;
 pub mod growth;
 pub mod plan;
+pub mod printable;
 pub mod probe;
 pub mod report;
 pub mod runtime;

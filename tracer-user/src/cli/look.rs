@@ -2,7 +2,9 @@
 
 use super::arguments::{Doctor, Floor, Look};
 use crate::{
-    plan, session,
+    plan,
+    printable::printable,
+    session,
     target::{self, health},
 };
 use anyhow::Result;
@@ -14,7 +16,7 @@ pub fn plan(verb: &Look) -> Result<u8> {
     let (plan, more) = plan::make(&target, true)?;
     warnings.extend(more);
     for warning in &warnings {
-        eprintln!("outlive: {warning}");
+        eprintln!("outlive: {}", printable(&warning.to_string()));
     }
     print(&if verb.json { json(&plan::view(&plan))? } else { plan::render_text(&plan) })?;
     Ok(0)

@@ -6,6 +6,7 @@ mod look;
 mod report;
 mod trace;
 
+use crate::printable::printable_lines;
 use arguments::{Arguments, Verb};
 use clap::Parser as _;
 use std::{io, process::ExitCode};
@@ -36,7 +37,8 @@ pub fn run() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("outlive: {error:#}");
+            // Causes have lines of their own: candidates, or what the verifier says.
+            eprintln!("outlive: {}", printable_lines(&format!("{error:#}")));
             ExitCode::from(COULD_NOT_RUN)
         }
     }

@@ -1,6 +1,7 @@
 //! The plan for people and for scripts.
 
 use super::ProbePlan;
+use crate::printable::printable;
 use serde::Serialize;
 use std::fmt::Write;
 use tracer_common::python::PYTHON_NONE;
@@ -94,13 +95,14 @@ pub fn view(plan: &ProbePlan) -> PlanView {
     }
 }
 
-/// The plan as text, one probe a paragraph of two lines.
+/// The plan as text, one probe a paragraph of two lines. What the target's files are called cannot
+/// steer the terminal.
 pub fn render_text(plan: &ProbePlan) -> String {
     let mut text = String::new();
     let mut file = None;
     for point in &plan.points {
         if file != Some(&point.display_path) {
-            let _ = writeln!(text, "{}", point.display_path.display());
+            let _ = writeln!(text, "{}", printable(&point.display_path.to_string_lossy()));
             file = Some(&point.display_path);
         }
         let kind = match (point.function.has_return_probe(), point.exits.len()) {
@@ -111,14 +113,14 @@ pub fn render_text(plan: &ProbePlan) -> String {
         let _ = writeln!(
             text,
             "  {:<26} {kind:<13} at {:#x}{}",
-            point.symbols.join(", "),
+            printable(&point.symbols.join(", ")),
             point.function_offset,
             match point.probe_offset - point.function_offset {
                 0 => String::new(),
                 offset => format!("+{offset}"),
             },
         );
-        let _ = writeln!(text, "      {}", point.instruction);
+        let _ = writeln!(text, "      {}", printable(&point.instruction));
     }
     let walked = |walk: u32| plan.code_ranges.iter().filter(|range| range.walk == walk).count();
     let dear = plan.points.iter().filter(|point| !point.emulated).count();

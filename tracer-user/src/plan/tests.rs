@@ -29,6 +29,20 @@ fn sleeping() -> (Running, Target) {
 }
 
 #[test]
+fn names_in_a_plan_cannot_steer_a_terminal() {
+    let (_child, target) = sleeping();
+    let (mut plan, _) = make(&target, true).unwrap();
+    for point in &mut plan.points {
+        point.display_path = "/tmp/\u{1b}[2Jlibc.so\nmine".into();
+        point.symbols = vec!["mal\u{9b}loc".into()];
+    }
+    let text = render_text(&plan);
+    assert!(text.lines().any(|line| line == "/tmp/?[2Jlibc.so?mine"), "{text:?}");
+    assert!(text.contains("  mal?loc "), "{text:?}");
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+}
+
+#[test]
 fn a_dynamic_program_is_probed_in_its_libc_and_nowhere_else() {
     let (_child, target) = sleeping();
     let (plan, warnings) = make(&target, true).unwrap();

@@ -1,6 +1,7 @@
 //! Which frame of a stack a reader wants to see first, and how a frame is written in one line.
 
 use super::model::FrameReport;
+pub(super) use crate::printable::printable;
 use crate::stack::FrameKind;
 
 /// The nearest frame that belongs to the application: the first Python or JavaScript frame outside
@@ -48,17 +49,4 @@ pub(super) fn label(frame: &FrameReport) -> String {
         None => frame.function.clone(),
     };
     printable(&text)
-}
-
-/// Text from the target, safe for terminals and XML.
-pub(super) fn printable(text: &str) -> String {
-    let safe = |c: char| match c {
-        c if c.is_control()
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}') =>
-        {
-            '?'
-        }
-        c => c,
-    };
-    text.chars().map(safe).collect()
 }

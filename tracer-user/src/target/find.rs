@@ -2,6 +2,7 @@
 
 use super::TargetError;
 use super::status::{Stat, Status, command_line, read_bounded};
+use crate::printable::printable;
 use std::path::{Path, PathBuf};
 
 /// Control groups that are looked at in search of a unit.
@@ -137,7 +138,10 @@ pub(super) fn list(candidates: &[(u32, String)]) -> String {
     let mut lines: Vec<String> = candidates
         .iter()
         .take(SHOWN)
-        .map(|(pid, line)| format!("  {pid:>8}  {}", line.chars().take(120).collect::<String>()))
+        .map(|(pid, line)| {
+            let line: String = line.chars().take(120).collect();
+            format!("  {pid:>8}  {}", printable(&line))
+        })
         .collect();
     if candidates.len() > SHOWN {
         lines.push(format!("  ... and {} more", candidates.len() - SHOWN));
@@ -167,6 +171,31 @@ mod tests {
         }
         assert!(matches!(find_by_name(r"^sleep 61\.0625$"), Err(TargetError::NoMatch(_))));
         assert!(matches!(find_by_name("("), Err(TargetError::Pattern { .. })));
+    }
+
+    #[test]
+    fn a_command_line_cannot_steer_the_terminal_it_is_listed_on() {
+        use std::os::unix::process::CommandExt as _;
+        let spawn = || {
+            Command::new("sleep")
+                .arg0("x\u{1b}]0;mine\u{7}\n  1  root")
+                .arg("61.03125")
+                .spawn()
+                .unwrap()
+        };
+        let mut children = [spawn(), spawn()];
+        let is_listed = |error: &TargetError| error.to_string().starts_with("2 processes");
+        let error = wait_for(|| find_by_name(r" 61\.03125$").err().filter(is_listed)).to_string();
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let (_, list) = error.split_once('\n').unwrap();
+        assert_eq!(list.lines().count(), 2, "{list:?}");
+        assert!(
+            list.lines().all(|line| line.ends_with("  x?]0;mine??  1  root 61.03125")),
+            "{list:?}"
+        );
     }
 
     /// A child appears under its own name only after exec.

@@ -21,6 +21,7 @@ pub use error::TargetError;
 pub use find::{find_by_name, find_by_unit};
 pub use status::Namespace;
 
+use crate::printable::printable;
 use crate::warning::Warning;
 use elf::{Elf, ElfError};
 use mapping::{FileId, Mapping};
@@ -309,7 +310,7 @@ pub fn discover_beside(
 fn check_program(pid: u32, exe: &Path) -> Result<(), TargetError> {
     let file = File::open(format!("/proc/{pid}/exe"))
         .map_err(|error| TargetError::from_io(pid, "exe", error))?;
-    let exe = exe.display().to_string();
+    let exe = printable(&exe.to_string_lossy());
     match Elf::read(file) {
         Ok(_) => Ok(()),
         Err(ElfError::OtherMachine(machine)) => {

@@ -1,6 +1,7 @@
 //! The doctor's findings for people and for scripts.
 
 use super::{Check, Health, worst};
+use crate::printable::printable_lines;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -12,10 +13,11 @@ pub fn render_text(checks: &[Check]) -> String {
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
-        let _ =
-            writeln!(text, "{:<4}  {:<width$}  {}", check.status.name(), check.name, check.detail);
-        if !check.advice.is_empty() {
-            let _ = writeln!(text, "{:width$}        -> {}", "", check.advice);
+        // They may name files of the target.
+        let (detail, advice) = (printable_lines(&check.detail), printable_lines(&check.advice));
+        let _ = writeln!(text, "{:<4}  {:<width$}  {detail}", check.status.name(), check.name);
+        if !advice.is_empty() {
+            let _ = writeln!(text, "{:width$}        -> {advice}", "");
         }
     }
     let summary = match worst(checks) {
