@@ -30,11 +30,13 @@ const COUNTS_BYTES: usize = 24;
 pub struct Identity(String);
 
 impl Identity {
-    /// Of a file with a build ID. Its .eh_frame is read too: a build ID can be forged, and two
-    /// files may have the same one by mistake.
+    /// Of a file with a build ID. A checksum of its .eh_frame is part of it, since two files may
+    /// have the same build ID by mistake; and its owner, since both can be forged: whoever does so
+    /// shares tables with the files of the same user only. What a forger can reach there is that
+    /// stacks through the other file are walked wrongly, or end early.
     pub fn of(elf: &Elf) -> Option<Self> {
         let build_id = elf.build_id.as_ref()?;
-        let file_bytes = elf.file().metadata().ok()?.len();
+        let metadata = elf.file().metadata().ok()?;
         let section = elf.section(".eh_frame")?;
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(&elf.section_bytes(section)?);
@@ -42,7 +44,8 @@ impl Identity {
         for word in [section.svma, code.start, code.end] {
             checksum.update(&word.to_le_bytes());
         }
-        Some(Self(format!("{build_id}-{file_bytes:x}-{:08x}", checksum.finalize())))
+        let (owner, file_bytes) = (metadata.uid(), metadata.len());
+        Some(Self(format!("{build_id}-{owner:x}-{file_bytes:x}-{:08x}", checksum.finalize())))
     }
 }
 
@@ -240,6 +243,25 @@ mod tests {
         let elf = Elf::read(File::open("/proc/self/exe").unwrap()).unwrap();
         let identity = Identity::of(&elf).unwrap_or(Identity("00-0-0".into()));
         (identity, build(&elf))
+    }
+
+    #[test]
+    fn files_of_two_owners_share_no_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy");
+        let identity = |path: &Path| Identity::of(&Elf::read(File::open(path).unwrap()).unwrap());
+        // Not every linker is told to make build IDs.
+        let with_build_id = ["/proc/self/exe", "/lib64/ld-linux-x86-64.so.2"]
+            .into_iter()
+            .find(|path| identity(Path::new(path)).is_some());
+        let Some(original) = with_build_id else { return eprintln!("skipped: no build ID here") };
+        fs::copy(original, &path).unwrap();
+        let before = identity(&path).unwrap();
+        assert_eq!(identity(&path).unwrap(), before);
+        if std::os::unix::fs::chown(&path, Some(own_uid() + 1), None).is_err() {
+            return eprintln!("skipped: needs root");
+        }
+        assert_ne!(identity(&path).unwrap(), before);
     }
 
     #[test]
