@@ -71,7 +71,7 @@ impl Counters {
     }
 }
 
-/// The target's resident memory, from /proc/PID/smaps_rollup or status; bytes.
+/// The target's resident memory, from /proc/PID/status; bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemorySplit {
     /// Resident, all kinds.

@@ -112,7 +112,7 @@ pub struct Attach {
     /// The one process whose command line matches this regular expression (as pgrep -f).
     #[arg(long, value_name = "PATTERN")]
     pub name: Option<String>,
-    /// The main process of this systemd unit.
+    /// The oldest process of this systemd unit (of its control group).
     #[arg(long, value_name = "SYSTEMD-UNIT")]
     pub unit: Option<String>,
     /// How.
