@@ -209,7 +209,7 @@ mod tests {
         let starts = at.iter().map(|at| words.as_ptr() as u64 + *at as u64 * 8).collect();
         let list = List {
             tgid: std::process::id(),
-            anonymous: vec![own..own + ARENA_BYTES],
+            anonymous: std::iter::once(own..own + ARENA_BYTES).collect(),
             arena_bytes: ARENA_BYTES,
             left: Cell::new(Some((MAX_READS, MAX_READ_BYTES))),
         };
