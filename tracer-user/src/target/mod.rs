@@ -35,8 +35,8 @@ use std::sync::Arc;
 
 /// Mapped code files that are opened; each costs a descriptor, and 1024 are usual for a process.
 const MAX_FILES: usize = 512;
-/// Code files that are kept open though they are mapped no more.
-const MAX_UNMAPPED_FILES: usize = 256;
+/// Code files that are kept open though they are mapped no more: all of a program that called exec.
+const MAX_UNMAPPED_FILES: usize = MAX_FILES;
 /// Largest maps file that is read, in bytes.
 const MAX_MAPS_BYTES: u64 = 64 << 20;
 
@@ -179,6 +179,10 @@ impl Target {
     /// [`TargetError`] when the process is gone or may not be read any more; the old state stays.
     pub fn refresh(&mut self) -> Result<Vec<Warning>, TargetError> {
         let mut warnings = self.look_again()?;
+        if self.mappings.is_empty() {
+            // It is ending: what was there is what stacks will be named by.
+            return Ok(warnings);
+        }
         let mapped = self.mapped_files();
         let gone = self.files.keys().filter(|id| !mapped.contains(id)).copied();
         let forgotten: Vec<FileId> = gone.skip(MAX_UNMAPPED_FILES).collect();

@@ -142,7 +142,7 @@ fn files_that_went_away_take_no_place_from_those_that_come() {
     let libc = target.mapping_at(libc_code(&target)).unwrap().file.unwrap();
     let file = target.files.remove(&libc).unwrap();
     let mapped_count = target.files.len() + 1;
-    for inode in 0..MAX_FILES as u64 {
+    for inode in 0..2 * MAX_FILES as u64 {
         let id = FileId { major: u32::MAX, minor: 0, inode };
         target.files.insert(id, Arc::clone(&file));
     }
@@ -157,6 +157,26 @@ fn files_that_went_away_take_no_place_from_those_that_come() {
     // A process of its own needs none of them.
     let (other, warnings) = discover_beside(cat.0.id(), &target.files).unwrap();
     assert_eq!((other.files.len(), warnings), (mapped_count, vec![]));
+}
+
+#[test]
+fn the_end_of_a_process_takes_none_of_its_files_away() {
+    let mut cat = waiting_cat();
+    let (mut target, _) = discover(cat.0.id()).unwrap();
+    let file = target.files.values().next().unwrap().clone();
+    for inode in 0..2 * MAX_FILES as u64 {
+        target.files.insert(FileId { major: u32::MAX, minor: 0, inode }, Arc::clone(&file));
+    }
+    let count = target.files.len();
+    cat.0.kill().unwrap();
+    let start = std::time::Instant::now();
+    while !status::Stat::read(target.tgid).unwrap().is_zombie() {
+        assert!(start.elapsed().as_secs() < 10, "cat does not end");
+        std::thread::yield_now();
+    }
+    assert_eq!(target.refresh().unwrap(), []);
+    assert!(target.mappings.is_empty());
+    assert_eq!(target.files.len(), count);
 }
 
 #[test]
