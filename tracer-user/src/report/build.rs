@@ -4,6 +4,7 @@ use super::focus::{application_frame, label};
 use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners};
+use super::resident;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
 use crate::growth::{Interval, Limits, Verdict, judge};
@@ -20,7 +21,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let aggregate = &recording.aggregate;
     let owners = Owners::of(recording);
     let judged = judged_sites(recording, &owners, limits);
-    let findings = findings(&judged, limits);
+    let findings = findings(recording, &judged, limits);
     let processes = processes::rows(recording, &judged, limits);
     let merged_sites = processes::merged_sites(recording, &judged, limits);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
@@ -127,7 +128,6 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
         group.1 = group.1 + totals;
         group.2.add(&recording.aggregate.series(id));
     }
-    let resident_growth = resident_growth(recording);
     let mut judged = Vec::with_capacity(groups.len());
     for ((process, (domain, truncated, mut frames)), (id, totals, series)) in groups {
         // The offsets of the first of the merged stacks.
@@ -149,8 +149,7 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
             allocated_blocks: totals.allocated_blocks,
             freed_bytes: totals.freed_bytes,
             freed_blocks: totals.freed_blocks,
-            share_of_resident_growth: resident_growth
-                .map(|growth| totals.live_bytes() as f64 / growth),
+            share_of_resident_growth: resident::share(recording, totals.live_bytes(), [process]),
             growth_bytes_per_s: judgement.rate.map(rate),
             reasons: judgement.reasons,
             truncated: truncated.map(WalkEnd::name),
@@ -201,31 +200,33 @@ pub(super) fn rate(interval: Interval) -> Rate {
     Rate { estimate: interval.estimate, low: interval.low, high: interval.high }
 }
 
-fn findings(judged: &[Judged], limits: &Limits) -> Vec<Finding> {
-    let mut groups: BTreeMap<FrameReport, (Vec<&Site>, Series)> = BTreeMap::new();
-    for Judged { site, series, .. } in judged {
+fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Finding> {
+    let mut groups: BTreeMap<FrameReport, (Vec<&Judged>, Series)> = BTreeMap::new();
+    for part in judged {
+        let Judged { site, series, .. } = part;
         let Some(index) = site.application_frame else { continue };
         if site.verdict != Verdict::Growing.name() {
             continue;
         }
         let frame = FrameReport { offset: None, ..site.frames[index].clone() };
         let group = groups.entry(frame).or_default();
-        group.0.push(site);
+        group.0.push(part);
         group.1.add(series);
     }
     let estimate = |site: &Site| site.growth_bytes_per_s.map_or(0.0, |rate| rate.estimate);
     let mut findings: Vec<Finding> = groups
         .into_iter()
-        .filter_map(|(application_frame, (mut sites, series))| {
+        .filter_map(|(application_frame, (parts, series))| {
+            let mut sites: Vec<&Site> = parts.iter().map(|part| &part.site).collect();
             sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
-            let shares: Option<Vec<f64>> =
-                sites.iter().map(|site| site.share_of_resident_growth).collect();
+            let live_bytes = total(&sites, |site| site.live_bytes);
+            let owners = parts.iter().map(|part| part.process);
             Some(Finding {
                 application_frame,
                 growth_bytes_per_s: rate(judge(&series, limits).rate?),
-                live_bytes: total(&sites, |site| site.live_bytes),
+                live_bytes,
                 live_blocks: total(&sites, |site| site.live_blocks),
-                share_of_resident_growth: shares.map(|shares| shares.iter().sum()),
+                share_of_resident_growth: resident::share(recording, live_bytes, owners),
                 sites: sites.iter().map(|site| site.id.clone()).collect(),
                 processes: processes::parts_of_finding(&sites),
             })
@@ -325,13 +326,6 @@ fn whole_share(walks: &BTreeMap<&'static str, u64>) -> Option<f64> {
     // A capture may hold any numbers.
     let all = walked.fold(0_u64, |all, (_, count)| all.saturating_add(*count));
     (all > 0).then(|| count(WalkEnd::Bottom) as f64 / all as f64)
-}
-
-/// By how much resident memory grew in the window, bytes; `None` where it did not.
-fn resident_growth(recording: &Recording) -> Option<f64> {
-    let (first, last) = recording.aggregate.memory()?;
-    (last.resident_bytes > first.resident_bytes)
-        .then(|| (last.resident_bytes - first.resident_bytes) as f64)
 }
 
 pub(super) fn memory((first, last): (MemorySplit, MemorySplit)) -> Memory {

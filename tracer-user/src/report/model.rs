@@ -174,7 +174,8 @@ pub struct Finding {
     pub growth_bytes_per_s: Rate,
     pub live_bytes: u64,
     pub live_blocks: u64,
-    /// `live_bytes` over the growth in resident memory; `None` where that did not grow.
+    /// `live_bytes` over the growth in resident memory of its processes together; `None` where
+    /// that did not grow.
     pub share_of_resident_growth: Option<f64>,
     /// Identities of its sites, fastest first.
     pub sites: Vec<String>,
@@ -197,7 +198,8 @@ pub struct Site {
     pub allocated_blocks: u64,
     pub freed_bytes: u64,
     pub freed_blocks: u64,
-    /// `live_bytes` over the growth in resident memory; `None` where that did not grow.
+    /// `live_bytes` over the growth in resident memory of its process; `None` where that did not
+    /// grow, or was not read.
     pub share_of_resident_growth: Option<f64>,
     /// `None` where there is not enough data.
     pub growth_bytes_per_s: Option<Rate>,

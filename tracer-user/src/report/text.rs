@@ -78,7 +78,12 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
     )?;
     processes::write_parts(out, report, finding)?;
     if let Some(share) = finding.share_of_resident_growth {
-        writeln!(out, "   that is {:.0} % of the growth in resident memory", 100.0 * share)?;
+        let whose = match report.processes.len() < 2 {
+            true => "",
+            false if finding.processes.len() == 1 => " of that process",
+            false => " of those processes",
+        };
+        writeln!(out, "   that is {:.0} % of the growth in resident memory{whose}", 100.0 * share)?;
     }
     let Some(site) =
         finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id))
@@ -196,9 +201,14 @@ fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
         let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
         writeln!(
             out,
-            "   resident   {:>10} at first, {} at last",
+            "   resident   {:>10} at first, {} at last{}",
             units::bytes(first),
-            units::bytes(last)
+            units::bytes(last),
+            // A sum would count the pages that processes share once for each.
+            match report.processes.len() < 2 {
+                true => String::new(),
+                false => format!(", of PID {} alone", report.target.pid),
+            },
         )?;
     }
     Ok(())

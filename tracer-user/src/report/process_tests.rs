@@ -1,0 +1,136 @@
+//! Reports of several processes, one of which comes or ends in the middle of the window.
+
+use super::tests::stack;
+use super::*;
+use crate::capture::{ProcessEnd, ProcessMeta, Recording};
+use crate::growth::Limits;
+use crate::stack::{Domain, RawStack, StackId, WalkEnd};
+use crate::tick::{MemorySplit, ProcessReading, SiteReading, Tick};
+
+const SECOND: u64 = 1_000_000_000;
+const TICKS: u64 = 60;
+
+/// A process in a made-up session of a minute that bears blocks of 1 KiB at one line.
+struct Worker {
+    attached_s: u64,
+    ended_s: Option<u64>,
+    /// Blocks a second.
+    pace: u64,
+    /// Resident bytes at first, and bytes a second from then on.
+    resident: (u64, u64),
+}
+
+impl Worker {
+    fn lives(&self, second: u64) -> bool {
+        second >= self.attached_s && self.ended_s.is_none_or(|ended_s| second <= ended_s)
+    }
+
+    /// Seconds that it has lived.
+    fn age(&self, second: u64) -> u64 {
+        second.min(self.ended_s.unwrap_or(second)).saturating_sub(self.attached_s)
+    }
+}
+
+fn id(number: usize) -> StackId {
+    StackId(0xa0 + number as u64)
+}
+
+fn pid(number: usize) -> u32 {
+    100 + number as u32
+}
+
+/// The first one is the target.
+fn recording(workers: &[Worker]) -> Recording {
+    let mut recording = Recording::default();
+    recording.meta.target.pid = pid(0);
+    recording.meta.window.duration_ns = (TICKS - 1) * SECOND;
+    recording.meta.window.interval_ns = SECOND;
+    for (number, worker) in workers.iter().enumerate() {
+        recording.meta.processes.push(ProcessMeta {
+            pid: pid(number),
+            images: vec![number as u32 + 1],
+            attached_ns: worker.attached_s * SECOND,
+            ended_ns: worker.ended_s.map(|ended_s| ended_s * SECOND),
+            end: worker.ended_s.map_or(ProcessEnd::Running, |_| ProcessEnd::Exited),
+            ..ProcessMeta::default()
+        });
+        let resolved = stack(id(number).0, "hold", 7, 10);
+        let raw = RawStack {
+            id: id(number),
+            image: number as u32 + 1,
+            domain: Domain::Malloc,
+            native: vec![1, 2],
+            native_end: WalkEnd::Bottom,
+            python: Vec::new(),
+            python_end: WalkEnd::Bottom,
+        };
+        recording.raw_stacks.insert(raw.id, raw);
+        recording.stacks.insert(resolved.id, resolved);
+    }
+    (0..TICKS).for_each(|second| recording.aggregate.apply(&tick(workers, second)));
+    recording
+}
+
+fn tick(workers: &[Worker], second: u64) -> Tick {
+    let mut tick = Tick { at_ns: second * SECOND, ..Tick::default() };
+    for (number, worker) in workers.iter().enumerate() {
+        let born = worker.pace * worker.age(second);
+        tick.sites.push(SiteReading {
+            stack: id(number),
+            epoch: 1,
+            allocated_bytes: born << 10,
+            allocated_blocks: born,
+            freed_bytes: 0,
+            freed_blocks: 0,
+        });
+        if !worker.lives(second) {
+            continue;
+        }
+        let (at_first, pace) = worker.resident;
+        let resident_bytes = at_first + pace * worker.age(second);
+        let memory = MemorySplit { resident_bytes, ..MemorySplit::default() };
+        if number == 0 {
+            tick.memory = Some(memory);
+        }
+        tick.processes.push(ProcessReading { process: number as u32, memory });
+    }
+    tick
+}
+
+fn report(workers: &[Worker]) -> Report {
+    build(&recording(workers), &Limits::default())
+}
+
+fn site(report: &Report, number: usize) -> &Site {
+    report.sites.iter().find(|site| site.pid == Some(pid(number))).expect("a site")
+}
+
+fn assert_near(found: Option<f64>, expected: f64) {
+    assert!(found.is_some_and(|found| (found - expected).abs() < 1e-6), "{found:?}, {expected}");
+}
+
+#[test]
+fn a_share_is_of_the_growth_of_the_processes_that_hold_it() {
+    let worker = |pace, resident| Worker { attached_s: 0, ended_s: None, pace, resident };
+    // The target itself hardly grows.
+    let workers =
+        [worker(0, (50 << 20, 64)), worker(4, (10 << 20, 8 << 10)), worker(2, (10 << 20, 8 << 10))];
+    let found = report(&workers);
+    assert_near(site(&found, 1).share_of_resident_growth, 0.5);
+    assert_near(site(&found, 2).share_of_resident_growth, 0.25);
+    assert_eq!(found.findings.len(), 1);
+    // 6 KiB of the 16 KiB a second by which the two grow.
+    assert_near(found.findings[0].share_of_resident_growth, 0.375);
+    let text = text(&found, false);
+    assert!(text.contains("38 % of the growth in resident memory of those processes"), "{text}");
+    assert!(text.contains("50.0 MiB at last, of PID 100 alone"), "{text}");
+}
+
+#[test]
+fn a_share_of_what_did_not_grow_is_not_told() {
+    let worker = |pace, resident| Worker { attached_s: 0, ended_s: None, pace, resident };
+    let found = report(&[worker(0, (50 << 20, 1 << 20)), worker(4, (10 << 20, 0))]);
+    assert_eq!(site(&found, 1).share_of_resident_growth, None);
+    assert_eq!(found.findings.len(), 1);
+    assert_eq!(found.findings[0].share_of_resident_growth, None);
+}
