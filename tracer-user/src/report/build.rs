@@ -3,7 +3,7 @@
 use super::focus::{application_frame, label};
 use super::loss::losses;
 use super::model::*;
-use super::processes::{self, Owners};
+use super::processes::{self, Owners, while_alive};
 use super::resident;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
@@ -99,7 +99,10 @@ pub(super) struct Judged {
     pub(super) site: Site,
     /// Place in the table of processes.
     pub(super) process: Option<usize>,
+    /// When that was attached to, nanoseconds since the session began.
+    attached_ns: u64,
     pub(super) totals: Totals,
+    /// Over the whole window.
     pub(super) series: Series,
 }
 
@@ -137,7 +140,9 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
                 .zip(&stack.frames)
                 .for_each(|(merged, frame)| merged.offset = frame.offset);
         }
-        let judgement = judge(&series, limits);
+        let attached_ns = owners.attached_ns(process);
+        // Until then it is zero, and a leak in a worker that came late would be a step.
+        let judgement = judge(&while_alive(series.clone(), attached_ns, None), limits);
         let site = Site {
             id: format!("{:016x}", id.0),
             pid: process.map(|process| owners.pid(process)),
@@ -151,12 +156,13 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
             freed_blocks: totals.freed_blocks,
             share_of_resident_growth: resident::share(recording, totals.live_bytes(), [process]),
             growth_bytes_per_s: judgement.rate.map(rate),
+            followed_ns: recording.meta.window.duration_ns.saturating_sub(attached_ns),
             reasons: judgement.reasons,
             truncated: truncated.map(WalkEnd::name),
             application_frame: application_frame(&frames, owners.exe(process)),
             frames,
         };
-        judged.push(Judged { site, process, totals, series });
+        judged.push(Judged { site, process, attached_ns, totals, series });
     }
     judged
 }
@@ -220,10 +226,13 @@ fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Fi
             let mut sites: Vec<&Site> = parts.iter().map(|part| &part.site).collect();
             sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
             let live_bytes = total(&sites, |site| site.live_bytes);
+            // In which all of them were followed: before, the sum grew more slowly.
+            let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
+            let judgement = judge(&while_alive(series, from_ns, None), limits);
             let owners = parts.iter().map(|part| part.process);
             Some(Finding {
                 application_frame,
-                growth_bytes_per_s: rate(judge(&series, limits).rate?),
+                growth_bytes_per_s: rate(judgement.rate?),
                 live_bytes,
                 live_blocks: total(&sites, |site| site.live_blocks),
                 share_of_resident_growth: resident::share(recording, live_bytes, owners),

@@ -201,8 +201,10 @@ pub struct Site {
     /// `live_bytes` over the growth in resident memory of its process; `None` where that did not
     /// grow, or was not read.
     pub share_of_resident_growth: Option<f64>,
-    /// `None` where there is not enough data.
+    /// While its process was followed; `None` where there is not enough data.
     pub growth_bytes_per_s: Option<Rate>,
+    /// How much of the window that is, nanoseconds.
+    pub followed_ns: u64,
     pub reasons: Vec<String>,
     /// Why outer frames are missing; `None` when the stack is whole.
     pub truncated: Option<&'static str>,

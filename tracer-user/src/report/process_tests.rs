@@ -134,3 +134,50 @@ fn a_share_of_what_did_not_grow_is_not_told() {
     assert_eq!(found.findings.len(), 1);
     assert_eq!(found.findings[0].share_of_resident_growth, None);
 }
+
+#[test]
+fn a_leak_in_a_worker_that_came_in_the_middle_is_growth_at_its_own_rate() {
+    let worker = |attached_s, ended_s, pace| Worker {
+        attached_s,
+        ended_s,
+        pace,
+        resident: (10 << 20, pace << 10),
+    };
+    // The second is replaced by the third.
+    let workers = [worker(0, None, 0), worker(0, Some(30), 8), worker(40, None, 8)];
+    let found = report(&workers);
+    let late = site(&found, 2);
+    assert_eq!(late.verdict, "growing", "{:?}", late.reasons);
+    assert_near(late.growth_bytes_per_s.map(|rate| rate.estimate), 8192.0);
+    assert_eq!(site(&found, 1).verdict, "steady");
+    assert_eq!(found.findings.len(), 1);
+    assert_near(Some(found.findings[0].growth_bytes_per_s.estimate), 8192.0);
+    assert_eq!(found.verdict.status, Status::Growing);
+    assert!(found.verdict.sentence.contains("+29.5 MB/h"), "{}", found.verdict.sentence);
+    // 8 KiB a second in its 19 seconds.
+    let gained = folded(&found, View::Growth);
+    assert!(gained.ends_with(&format!(" {}\n", 8192 * 19)), "{gained}");
+}
+
+#[test]
+fn the_rate_of_a_finding_is_that_of_all_who_leak_by_now() {
+    let worker = |attached_s| Worker { attached_s, ended_s: None, pace: 8, resident: (1, 1) };
+    let found = report(&[worker(0), worker(0), worker(40)]);
+    assert_eq!(found.findings.len(), 1);
+    assert_eq!(found.findings[0].sites.len(), 3);
+    assert_near(Some(found.findings[0].growth_bytes_per_s.estimate), 3.0 * 8192.0);
+    assert_eq!(found.merged_sites[0].verdict, "growing");
+}
+
+#[test]
+fn a_merged_site_is_judged_from_when_its_first_process_came() {
+    let worker = |attached_s, pace| Worker { attached_s, ended_s: None, pace, resident: (1, 1) };
+    let mut recording = recording(&[worker(0, 0), worker(40, 8)]);
+    // The target has been there all along, and has nothing to do with it.
+    recording.stacks.get_mut(&id(0)).expect("a stack").frames.clear();
+    let found = build(&recording, &Limits::default());
+    let of_worker = |site: &&MergedSite| site.processes.iter().all(|part| part.pid == pid(1));
+    let late = found.merged_sites.iter().find(of_worker).expect("a site");
+    assert_eq!(late.verdict, "growing");
+    assert_near(late.growth_bytes_per_s.map(|rate| rate.estimate), 8192.0);
+}

@@ -36,6 +36,11 @@ impl<'a> Owners<'a> {
         self.of_images.get(&self.recording.raw_stacks.get(&stack)?.image).copied()
     }
 
+    /// When its probes were in place; nothing of a series before then is about it.
+    pub(super) fn attached_ns(&self, process: Option<usize>) -> u64 {
+        process.map_or(0, |process| self.recording.meta.processes[process].attached_ns)
+    }
+
     pub(super) fn pid(&self, process: usize) -> u32 {
         self.recording.meta.processes[process].pid
     }
@@ -96,7 +101,7 @@ pub(super) fn rows(
 }
 
 /// The part of a series in which its process was followed.
-fn while_alive(mut series: Series, from_ns: u64, to_ns: Option<u64>) -> Series {
+pub(super) fn while_alive(mut series: Series, from_ns: u64, to_ns: Option<u64>) -> Series {
     series.samples.retain(|sample| {
         sample.at_ns >= from_ns && to_ns.is_none_or(|ended_ns| sample.at_ns <= ended_ns)
     });
@@ -141,7 +146,10 @@ pub(super) fn merged_sites(
             let ended_ns = part.process.and_then(|process| processes[process].ended_ns);
             series.add(&gone_with(part.series.clone(), ended_ns));
         }
-        let judgement = judge(&series, limits);
+        // Before the first of them came there was nothing to judge.
+        let attached = |part: &&Judged| part.process.map_or(0, |p| processes[p].attached_ns);
+        let from_ns = parts.iter().map(attached).min().unwrap_or(0);
+        let judgement = judge(&while_alive(series, from_ns, None), limits);
         let part_of = |part: &&Judged| SitePart {
             pid: part.site.pid.unwrap_or(0),
             site: part.site.id.clone(),
