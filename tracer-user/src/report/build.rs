@@ -23,7 +23,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let judged = judged_sites(recording, &owners, limits);
     let findings = findings(recording, &judged, limits);
     let processes = processes::rows(recording, &judged, limits);
-    let merged_sites = processes::merged_sites(recording, &judged, limits);
+    let merged_sites = processes::merged_sites(&owners, &judged, limits);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
     sites.sort_by(|a, b| {
         let growing = |site: &Site| site.verdict == Verdict::Growing.name();
@@ -32,6 +32,8 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let losses = losses(aggregate.counters());
     let too_short = judge(&aggregate.series(StackId(0)), limits).verdict == Verdict::NotEnoughData;
     let totals = aggregate.totals();
+    let ended_live_bytes =
+        total(sites.iter().filter(|site| site.process_ended), |site| site.live_bytes);
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         outlive_version: recording.meta.outlive_version.clone(),
@@ -44,6 +46,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         totals: TotalsReport {
             live_bytes: totals.live_bytes(),
             live_blocks: totals.live_blocks(),
+            ended_live_bytes,
             allocated_bytes: totals.allocated_bytes,
             allocated_blocks: totals.allocated_blocks,
             freed_bytes: totals.freed_bytes,
@@ -85,7 +88,8 @@ fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects
     if found.way == PythonObjects::ARENAS && found.unattributed_bytes.is_none() {
         let is_arena =
             |site: &&Site| site.frames.first().is_some_and(|frame| frame.function == ARENA_FRAME);
-        let live_bytes = sites.iter().filter(is_arena).map(|site| site.live_bytes).sum();
+        let arenas = sites.iter().filter(is_arena).filter(|site| !site.process_ended);
+        let live_bytes = total(arenas, |site| site.live_bytes);
         found.unattributed_bytes = (live_bytes > 0).then_some(live_bytes);
     }
     Some(found)
@@ -146,6 +150,7 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
         let site = Site {
             id: format!("{:016x}", id.0),
             pid: process.map(|process| owners.pid(process)),
+            process_ended: owners.gone_ns(process).is_some(),
             domain: domain.name(),
             verdict: judgement.verdict.name(),
             live_bytes: totals.live_bytes(),
@@ -225,7 +230,7 @@ fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Fi
         .filter_map(|(application_frame, (parts, series))| {
             let mut sites: Vec<&Site> = parts.iter().map(|part| &part.site).collect();
             sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
-            let live_bytes = total(&sites, |site| site.live_bytes);
+            let live_bytes = total(sites.iter().copied(), |site| site.live_bytes);
             // In which all of them were followed: before, the sum grew more slowly.
             let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
             let judgement = judge(&while_alive(series, from_ns, None), limits);
@@ -234,7 +239,7 @@ fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Fi
                 application_frame,
                 growth_bytes_per_s: rate(judgement.rate?),
                 live_bytes,
-                live_blocks: total(&sites, |site| site.live_blocks),
+                live_blocks: total(sites.iter().copied(), |site| site.live_blocks),
                 share_of_resident_growth: resident::share(recording, live_bytes, owners),
                 sites: sites.iter().map(|site| site.id.clone()).collect(),
                 processes: processes::parts_of_finding(&sites),
@@ -247,8 +252,11 @@ fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Fi
 }
 
 /// A sum that no capture can make overflow.
-fn total(sites: &[&Site], amount: impl Fn(&Site) -> u64) -> u64 {
-    sites.iter().fold(0, |sum, site| sum.saturating_add(amount(site)))
+pub(super) fn total<'a>(
+    sites: impl IntoIterator<Item = &'a Site>,
+    amount: impl Fn(&Site) -> u64,
+) -> u64 {
+    sites.into_iter().fold(0, |sum, site| sum.saturating_add(amount(site)))
 }
 
 fn summary(report: &Report, too_short: bool) -> Summary {

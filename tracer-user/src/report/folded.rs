@@ -28,6 +28,7 @@ pub(super) fn weights(report: &Report, view: View) -> BTreeMap<String, u64> {
 
 fn weight(site: &Site, view: View) -> u64 {
     match (view, site.growth_bytes_per_s) {
+        (View::Live, _) if site.process_ended => 0,
         (View::Live, _) => site.live_bytes,
         (View::Allocated, _) => site.allocated_bytes,
         (View::Growth, Some(rate)) if site.verdict == Verdict::Growing.name() => {

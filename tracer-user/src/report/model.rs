@@ -111,6 +111,7 @@ pub struct SitePart {
     pub pid: u32,
     /// Identity of its own site.
     pub site: String,
+    /// Nothing is live where it has ended before the window did.
     #[serde(flatten)]
     pub sums: Sums,
 }
@@ -149,6 +150,8 @@ pub enum Status {
 pub struct TotalsReport {
     pub live_bytes: u64,
     pub live_blocks: u64,
+    /// Those of `live_bytes` that have gone with processes that ended before the window did.
+    pub ended_live_bytes: u64,
     pub allocated_bytes: u64,
     pub allocated_blocks: u64,
     pub freed_bytes: u64,
@@ -190,6 +193,8 @@ pub struct Site {
     pub id: String,
     /// `None` where that was not recorded.
     pub pid: Option<u32>,
+    /// Before the window did: what is live here was so at its end, and is gone.
+    pub process_ended: bool,
     pub domain: &'static str,
     pub verdict: &'static str,
     pub live_bytes: u64,

@@ -181,3 +181,38 @@ fn a_merged_site_is_judged_from_when_its_first_process_came() {
     assert_eq!(late.verdict, "growing");
     assert_near(late.growth_bytes_per_s.map(|rate| rate.estimate), 8192.0);
 }
+
+#[test]
+fn what_a_process_held_is_gone_with_it() {
+    let worker = |ended_s, pace| Worker { attached_s: 0, ended_s, pace, resident: (1, 1) };
+    let found = report(&[worker(None, 2), worker(Some(30), 8)]);
+    let (held, gone) = ((59 * 2) << 10, (30 * 8) << 10);
+    assert_eq!(site(&found, 1).live_bytes, gone);
+    assert!(site(&found, 1).process_ended && !site(&found, 0).process_ended);
+    assert_eq!(found.totals.live_bytes, held + gone);
+    assert_eq!(found.totals.ended_live_bytes, gone);
+    assert_eq!(found.processes[1].sums.live_bytes, gone);
+    assert_eq!(found.merged_sites.len(), 1);
+    let merged = &found.merged_sites[0];
+    assert_eq!((merged.sums.live_bytes, merged.sums.live_blocks), (held, 59 * 2));
+    assert_eq!(merged.sums.allocated_bytes, held + gone);
+    assert_eq!((merged.processes[0].pid, merged.processes[0].sums.live_bytes), (pid(0), held));
+    assert_eq!((merged.processes[1].pid, merged.processes[1].sums.live_bytes), (pid(1), 0));
+    let text = text(&found, false);
+    assert!(text.contains(", of which 240.0 KiB in processes that have ended"), "{text}");
+    let live = folded(&found, View::Live);
+    assert!(live.ends_with(&format!(" {held}\n")) && live.lines().count() == 1, "{live}");
+    let allocated = folded(&found, View::Allocated);
+    assert!(allocated.ends_with(&format!(" {}\n", held + gone)), "{allocated}");
+}
+
+#[test]
+fn what_was_held_when_the_last_process_ended_is_what_there_is_to_tell() {
+    let worker = |ended_s, pace| Worker { attached_s: 0, ended_s, pace, resident: (1, 1) };
+    let found = report(&[worker(Some(58), 2), worker(Some(30), 8)]);
+    let held = (58 * 2) << 10;
+    assert_eq!(found.totals.ended_live_bytes, (30 * 8) << 10);
+    assert_eq!(found.merged_sites[0].sums.live_bytes, held);
+    let live = folded(&found, View::Live);
+    assert!(live.ends_with(&format!(" {held}\n")) && live.lines().count() == 1, "{live}");
+}
