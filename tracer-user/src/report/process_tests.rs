@@ -2,9 +2,10 @@
 
 use super::tests::stack;
 use super::*;
-use crate::capture::{ProcessEnd, ProcessMeta, Recording};
+use crate::capture::{ProcessEnd, ProcessMeta, PythonObjects, Recording};
 use crate::growth::Limits;
 use crate::stack::{Domain, RawStack, StackId, WalkEnd};
+use crate::symbol::ARENA_FRAME;
 use crate::tick::{MemorySplit, ProcessReading, SiteReading, Tick};
 
 const SECOND: u64 = 1_000_000_000;
@@ -215,4 +216,65 @@ fn what_was_held_when_the_last_process_ended_is_what_there_is_to_tell() {
     assert_eq!(found.merged_sites[0].sums.live_bytes, held);
     let live = folded(&found, View::Live);
     assert!(live.ends_with(&format!(" {held}\n")) && live.lines().count() == 1, "{live}");
+}
+
+#[test]
+fn forged_numbers_do_not_overflow() {
+    let worker = |pace| Worker { attached_s: 0, ended_s: None, pace, resident: (1, 1) };
+    let mut forged = recording(&[worker(8), worker(8), worker(0)]);
+    // Two more stacks of the last process: their arenas and their blocks are more than there can be.
+    for more in 3..5 {
+        let mut resolved = stack(id(more).0, "hold", more as u32, 10);
+        resolved.frames[0].function = ARENA_FRAME.into();
+        let raw = RawStack { id: id(more), ..forged.raw_stacks[&id(2)].clone() };
+        forged.raw_stacks.insert(raw.id, raw);
+        forged.stacks.insert(resolved.id, resolved);
+    }
+    forged.meta.python_objects =
+        Some(PythonObjects { way: PythonObjects::ARENAS.into(), ..PythonObjects::default() });
+    for second in TICKS..2 * TICKS {
+        let held = u64::MAX - ((2 * TICKS - second) << 40);
+        let site = |number| SiteReading {
+            stack: id(number),
+            epoch: second as u32,
+            allocated_bytes: held,
+            allocated_blocks: held,
+            freed_bytes: 0,
+            freed_blocks: 0,
+        };
+        let huge = MemorySplit { resident_bytes: u64::MAX, ..MemorySplit::default() };
+        let readings = (0..3).map(|process| ProcessReading { process, memory: huge });
+        forged.aggregate.apply(&Tick {
+            at_ns: second * SECOND,
+            sites: (0..5).map(site).collect(),
+            memory: Some(huge),
+            processes: readings.collect(),
+            ..Tick::default()
+        });
+    }
+    for ended_ns in [None, Some(0), Some(u64::MAX)] {
+        forged.meta.processes[2].ended_ns = ended_ns;
+        forged.meta.processes[2].attached_ns = ended_ns.unwrap_or(0);
+        let found = build(&forged, &Limits::default());
+        assert_eq!(found.totals.live_bytes, u64::MAX);
+        assert_eq!(
+            found.merged_sites.iter().map(|site| site.sums.live_bytes).max(),
+            Some(u64::MAX)
+        );
+        let arenas = found.python_objects.as_ref().and_then(|python| python.unattributed_bytes);
+        assert_eq!(arenas, ended_ns.is_none().then_some(u64::MAX));
+        assert!(json(&found).contains("18446744073709551615"));
+        assert!(text(&found, false).contains("16.0 EiB"));
+        for view in View::ALL {
+            assert!(svg(&found, view).is_ok_and(|svg| !svg.is_empty()), "{view:?}");
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_finding_do_not_overflow() {
+    let found = report(&[Worker { attached_s: 0, ended_s: None, pace: 8, resident: (1, 1) }]);
+    let huge = Site { live_bytes: u64::MAX, live_blocks: u64::MAX, ..found.sites[0].clone() };
+    let part = super::processes::parts_of_finding(&[&huge, &huge])[0];
+    assert_eq!((part.live_bytes, part.live_blocks), (u64::MAX, u64::MAX));
 }

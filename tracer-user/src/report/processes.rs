@@ -209,8 +209,8 @@ pub(super) fn parts_of_finding(sites: &[&Site]) -> Vec<FindingPart> {
         let Some(pid) = site.pid else { continue };
         match parts.iter_mut().find(|part| part.pid == pid) {
             Some(part) => {
-                part.live_bytes += site.live_bytes;
-                part.live_blocks += site.live_blocks;
+                part.live_bytes = part.live_bytes.saturating_add(site.live_bytes);
+                part.live_blocks = part.live_blocks.saturating_add(site.live_blocks);
             }
             None => parts.push(FindingPart {
                 pid,
