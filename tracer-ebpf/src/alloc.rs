@@ -188,18 +188,27 @@ fn resized(thread: &mut ThreadState, real_bytes: u64) -> Result<u64, Counter> {
     Ok(thread.old_address)
 }
 
-/// Refused: the old block lives on.
+/// Refused, or never heard of again: the old block lives on, where the live map has room for it.
 #[inline(always)]
-fn put_old_block_back(thread: &ThreadState) {
-    if thread.has_old_block == 1 {
-        let key = live_key(thread.old_address, thread.image);
-        let _ = LIVE.insert(key, thread.old_block, REPLACE);
+pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
+    if thread.has_old_block != 1 {
+        return;
+    }
+    thread.has_old_block = 0;
+    let key = live_key(thread.old_address, thread.image);
+    if LIVE.insert(key, thread.old_block, NO_REPLACE).is_err() {
+        died(&thread.old_block);
+        if LIVE.get_ptr(key).is_none() {
+            add(Counter::LiveMapFullBytes, thread.old_block.size_bytes);
+            count(Counter::LiveMapFullBlocks);
+        }
     }
 }
 
 #[inline(always)]
-fn old_block_died(thread: &ThreadState) {
+fn old_block_died(thread: &mut ThreadState) {
     if thread.has_old_block == 1 {
+        thread.has_old_block = 0;
         died(&thread.old_block);
     } else if thread.old_address != 0 {
         count(Counter::FreedUnknownBlocks);

@@ -112,7 +112,11 @@ fn describe(thread: &ThreadState, call: u32, result: u64) -> Option<Mapping> {
         }
         call::BRK => {
             mapping.op = mapping_op::BREAK;
-            mapping.address = thread.size_bytes;
+            // What the kernel made of the request: libc calls one below the break a success.
+            mapping.address = program_break();
+            if mapping.address == 0 {
+                return None;
+            }
             mapping.old_address = thread.old_address;
             mapping.length_bytes = 0;
         }

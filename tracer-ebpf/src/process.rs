@@ -107,10 +107,19 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let Some(control) = CONTROL.get_ptr_mut(0) else { return 0 };
     // SAFETY: an aligned u32 inside entry 0 of the map.
     let image = unsafe { atomic::take_next(&raw mut (*control).images_used) }.wrapping_add(1);
+    if image > u32::from(u16::MAX) {
+        // All image numbers are used up: a new image must not pass for an old one.
+        let _ = TGIDS.remove(tgid);
+        count(Counter::UnknownProcess);
+        return 0;
+    }
     if let Some(entry) = PROCESSES.get_ptr_mut(index) {
         // SAFETY: aligned fields of an entry of the map. Until user space has looked at the new
         // image nothing of it is known.
         unsafe {
+            // Rules of the old image, in the cache, must not serve the new one.
+            let salt = (*entry).cache_salt ^ u64::from(image).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            (&raw mut (*entry).cache_salt).write_volatile(salt);
             (&raw mut (*entry).python.kind).write_volatile(0);
             (&raw mut (*entry).code_ranges_count).write_volatile(0);
             (&raw mut (*entry).loader_state_avma).write_volatile(0);
@@ -150,8 +159,9 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
     let Some(tgid) = current_tgid() else { return 0 };
-    let Some((_, entry)) = find(tgid) else { return 0 };
+    // Also of a process that has left the table: whoever gets the number next is another thread.
     let _ = THREADS.remove(current_tid());
+    let Some((_, entry)) = find(tgid) else { return 0 };
     if entry.tgid != tgid {
         let _ = TGIDS.remove(tgid);
     }

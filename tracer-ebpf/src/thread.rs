@@ -3,6 +3,7 @@
 //! pointer.
 
 use crate::{
+    alloc::put_old_block_back,
     counters::count,
     maps::{BLANK_THREAD, THREADS},
     process,
@@ -242,10 +243,16 @@ impl ThreadState {
                 return true;
             }
         }
-        // One that throws has no return to miss.
-        let threw = self.call == call::NEW;
+        // One that throws has no return to miss; entered again at the same place, it has been left
+        // by a jump to another function of the allocator, which books the block.
+        let throws = self.call == call::NEW;
         self.call = 0;
-        count(if threw { Counter::FailedAllocations } else { Counter::ReturnsMissed });
+        put_old_block_back(self);
+        if !throws {
+            count(Counter::ReturnsMissed);
+        } else if sp != self.sp {
+            count(Counter::FailedAllocations);
+        }
         false
     }
 

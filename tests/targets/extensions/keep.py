@@ -6,6 +6,7 @@ resident memory by the kernel; the line is told by Python.
 """
 
 import ctypes
+import gc
 import json
 import os
 import sys
@@ -20,13 +21,13 @@ class Mallinfo2(ctypes.Structure):
     ]
 
 
-mallinfo2 = ctypes.CDLL(None).mallinfo2
-mallinfo2.restype = Mallinfo2
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Mallinfo2
 
 
 def allocated_bytes():
     """Bytes that glibc's malloc has handed out, its own rounding included."""
-    info = mallinfo2()
+    info = libc.mallinfo2()
     return info.uordblks + info.hblkhd
 
 
@@ -110,6 +111,9 @@ def main():
     work(3)
     KEPT.clear()
     LINES.clear()
+    # What the warm-up gave back would be used again, and resident memory grow by less.
+    gc.collect()
+    libc.malloc_trim(0)
     print("ready", os.getpid(), flush=True)
     wait_for_line()
     allocated, resident = allocated_bytes(), resident_bytes()

@@ -39,8 +39,18 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Watch a process that already runs (needs root)
+    #[command(after_help = "\
+Examples:
+  sudo outlive attach 4242 --duration 60s --out findings
+  sudo outlive attach --name '^gunicorn: master' --follow --duration 5m
+  sudo outlive attach --unit gateway --format json --fail-on-growth --duration 2m")]
     Attach(Attach),
     /// Start a command and watch it from its first instruction (needs root)
+    #[command(after_help = "\
+Examples:
+  sudo outlive run -- python3 app.py
+  sudo outlive run --follow --out findings -- gunicorn -w 4 app:app
+  sudo outlive run --python-objects -- python3 app.py")]
     Run(Run),
     /// Make a report from a capture, here or on another machine
     Report(Report),

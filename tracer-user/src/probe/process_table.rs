@@ -66,15 +66,22 @@ impl ProcessTable {
         let entry = ProcessEntry { tgid, image, python, cache_salt: salt, ..Default::default() };
         // SAFETY: element `index`, which no program uses before its ID leads there.
         self.entries.update(index, |place| unsafe { place.write_volatile(entry) });
-        self.tgids.insert(tgid, index as u32, 0)?;
+        if let Err(error) = self.tgids.insert(tgid, index as u32, 0) {
+            self.remove(index as u32);
+            return Err(error.into());
+        }
         Ok(index as u32)
     }
 
     /// Takes a process out; its number may be used again.
     pub fn remove(&mut self, index: u32) {
-        let Some(entry) = self.entries.get(index as usize) else { return };
-        // Gone already is as good.
-        let _ = self.tgids.remove(&entry.tgid);
+        // The process itself, and children that shared its memory and have outlived it.
+        let leads_here = |(tgid, place): (u32, u32)| (place == index).then_some(tgid);
+        let tgids: Vec<u32> = self.tgids.iter().flatten().filter_map(leads_here).collect();
+        for tgid in tgids {
+            // Gone already is as good.
+            let _ = self.tgids.remove(&tgid);
+        }
         let blank = ProcessEntry::default();
         // SAFETY: element `index`; programs take an image number of 0 for no process.
         self.entries.update(index as usize, |place| unsafe { place.write_volatile(blank) });

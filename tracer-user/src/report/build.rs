@@ -3,7 +3,8 @@
 use super::focus::{application_frame, label};
 use super::loss::losses;
 use super::model::*;
-use super::processes::{self, Owners};
+use super::processes::{self, Owners, while_alive};
+use super::resident;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
 use crate::growth::{Interval, Limits, Verdict, judge};
@@ -20,9 +21,9 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let aggregate = &recording.aggregate;
     let owners = Owners::of(recording);
     let judged = judged_sites(recording, &owners, limits);
-    let findings = findings(&judged, limits);
+    let findings = findings(recording, &judged, limits);
     let processes = processes::rows(recording, &judged, limits);
-    let merged_sites = processes::merged_sites(recording, &judged, limits);
+    let merged_sites = processes::merged_sites(&owners, &judged, limits);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
     sites.sort_by(|a, b| {
         let growing = |site: &Site| site.verdict == Verdict::Growing.name();
@@ -31,6 +32,8 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let losses = losses(aggregate.counters());
     let too_short = judge(&aggregate.series(StackId(0)), limits).verdict == Verdict::NotEnoughData;
     let totals = aggregate.totals();
+    let ended_live_bytes =
+        total(sites.iter().filter(|site| site.process_ended), |site| site.live_bytes);
     let mut report = Report {
         schema_version: SCHEMA_VERSION,
         outlive_version: recording.meta.outlive_version.clone(),
@@ -43,6 +46,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         totals: TotalsReport {
             live_bytes: totals.live_bytes(),
             live_blocks: totals.live_blocks(),
+            ended_live_bytes,
             allocated_bytes: totals.allocated_bytes,
             allocated_blocks: totals.allocated_blocks,
             freed_bytes: totals.freed_bytes,
@@ -84,7 +88,8 @@ fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects
     if found.way == PythonObjects::ARENAS && found.unattributed_bytes.is_none() {
         let is_arena =
             |site: &&Site| site.frames.first().is_some_and(|frame| frame.function == ARENA_FRAME);
-        let live_bytes = sites.iter().filter(is_arena).map(|site| site.live_bytes).sum();
+        let arenas = sites.iter().filter(is_arena).filter(|site| !site.process_ended);
+        let live_bytes = total(arenas, |site| site.live_bytes);
         found.unattributed_bytes = (live_bytes > 0).then_some(live_bytes);
     }
     Some(found)
@@ -98,7 +103,10 @@ pub(super) struct Judged {
     pub(super) site: Site,
     /// Place in the table of processes.
     pub(super) process: Option<usize>,
+    /// When that was attached to, nanoseconds since the session began.
+    attached_ns: u64,
     pub(super) totals: Totals,
+    /// Over the whole window.
     pub(super) series: Series,
 }
 
@@ -127,7 +135,6 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
         group.1 = group.1 + totals;
         group.2.add(&recording.aggregate.series(id));
     }
-    let resident_growth = resident_growth(recording);
     let mut judged = Vec::with_capacity(groups.len());
     for ((process, (domain, truncated, mut frames)), (id, totals, series)) in groups {
         // The offsets of the first of the merged stacks.
@@ -137,10 +144,13 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
                 .zip(&stack.frames)
                 .for_each(|(merged, frame)| merged.offset = frame.offset);
         }
-        let judgement = judge(&series, limits);
+        let attached_ns = owners.attached_ns(process);
+        // Until then it is zero, and a leak in a worker that came late would be a step.
+        let judgement = judge(&while_alive(series.clone(), attached_ns, None), limits);
         let site = Site {
             id: format!("{:016x}", id.0),
             pid: process.map(|process| owners.pid(process)),
+            process_ended: owners.gone_ns(process).is_some(),
             domain: domain.name(),
             verdict: judgement.verdict.name(),
             live_bytes: totals.live_bytes(),
@@ -149,15 +159,15 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
             allocated_blocks: totals.allocated_blocks,
             freed_bytes: totals.freed_bytes,
             freed_blocks: totals.freed_blocks,
-            share_of_resident_growth: resident_growth
-                .map(|growth| totals.live_bytes() as f64 / growth),
+            share_of_resident_growth: resident::share(recording, totals.live_bytes(), [process]),
             growth_bytes_per_s: judgement.rate.map(rate),
+            followed_ns: recording.meta.window.duration_ns.saturating_sub(attached_ns),
             reasons: judgement.reasons,
             truncated: truncated.map(WalkEnd::name),
             application_frame: application_frame(&frames, owners.exe(process)),
             frames,
         };
-        judged.push(Judged { site, process, totals, series });
+        judged.push(Judged { site, process, attached_ns, totals, series });
     }
     judged
 }
@@ -201,31 +211,36 @@ pub(super) fn rate(interval: Interval) -> Rate {
     Rate { estimate: interval.estimate, low: interval.low, high: interval.high }
 }
 
-fn findings(judged: &[Judged], limits: &Limits) -> Vec<Finding> {
-    let mut groups: BTreeMap<FrameReport, (Vec<&Site>, Series)> = BTreeMap::new();
-    for Judged { site, series, .. } in judged {
+fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Finding> {
+    let mut groups: BTreeMap<FrameReport, (Vec<&Judged>, Series)> = BTreeMap::new();
+    for part in judged {
+        let Judged { site, series, .. } = part;
         let Some(index) = site.application_frame else { continue };
         if site.verdict != Verdict::Growing.name() {
             continue;
         }
         let frame = FrameReport { offset: None, ..site.frames[index].clone() };
         let group = groups.entry(frame).or_default();
-        group.0.push(site);
+        group.0.push(part);
         group.1.add(series);
     }
     let estimate = |site: &Site| site.growth_bytes_per_s.map_or(0.0, |rate| rate.estimate);
     let mut findings: Vec<Finding> = groups
         .into_iter()
-        .filter_map(|(application_frame, (mut sites, series))| {
+        .filter_map(|(application_frame, (parts, series))| {
+            let mut sites: Vec<&Site> = parts.iter().map(|part| &part.site).collect();
             sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
-            let shares: Option<Vec<f64>> =
-                sites.iter().map(|site| site.share_of_resident_growth).collect();
+            let live_bytes = total(sites.iter().copied(), |site| site.live_bytes);
+            // In which all of them were followed: before, the sum grew more slowly.
+            let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
+            let judgement = judge(&while_alive(series, from_ns, None), limits);
+            let owners = parts.iter().map(|part| part.process);
             Some(Finding {
                 application_frame,
-                growth_bytes_per_s: rate(judge(&series, limits).rate?),
-                live_bytes: total(&sites, |site| site.live_bytes),
-                live_blocks: total(&sites, |site| site.live_blocks),
-                share_of_resident_growth: shares.map(|shares| shares.iter().sum()),
+                growth_bytes_per_s: rate(judgement.rate?),
+                live_bytes,
+                live_blocks: total(sites.iter().copied(), |site| site.live_blocks),
+                share_of_resident_growth: resident::share(recording, live_bytes, owners),
                 sites: sites.iter().map(|site| site.id.clone()).collect(),
                 processes: processes::parts_of_finding(&sites),
             })
@@ -237,8 +252,11 @@ fn findings(judged: &[Judged], limits: &Limits) -> Vec<Finding> {
 }
 
 /// A sum that no capture can make overflow.
-fn total(sites: &[&Site], amount: impl Fn(&Site) -> u64) -> u64 {
-    sites.iter().fold(0, |sum, site| sum.saturating_add(amount(site)))
+pub(super) fn total<'a>(
+    sites: impl IntoIterator<Item = &'a Site>,
+    amount: impl Fn(&Site) -> u64,
+) -> u64 {
+    sites.into_iter().fold(0, |sum, site| sum.saturating_add(amount(site)))
 }
 
 fn summary(report: &Report, too_short: bool) -> Summary {
@@ -325,13 +343,6 @@ fn whole_share(walks: &BTreeMap<&'static str, u64>) -> Option<f64> {
     // A capture may hold any numbers.
     let all = walked.fold(0_u64, |all, (_, count)| all.saturating_add(*count));
     (all > 0).then(|| count(WalkEnd::Bottom) as f64 / all as f64)
-}
-
-/// By how much resident memory grew in the window, bytes; `None` where it did not.
-fn resident_growth(recording: &Recording) -> Option<f64> {
-    let (first, last) = recording.aggregate.memory()?;
-    (last.resident_bytes > first.resident_bytes)
-        .then(|| (last.resident_bytes - first.resident_bytes) as f64)
 }
 
 pub(super) fn memory((first, last): (MemorySplit, MemorySplit)) -> Memory {

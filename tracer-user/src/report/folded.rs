@@ -15,7 +15,7 @@ pub fn render(report: &Report, view: View) -> String {
 pub(super) fn weights(report: &Report, view: View) -> BTreeMap<String, u64> {
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for site in &report.sites {
-        let weight = weight(site, view, report.window.duration_ns);
+        let weight = weight(site, view);
         if weight > 0 {
             let stack: Vec<String> = site.frames.iter().rev().map(name).collect();
             let stack = if stack.is_empty() { "[no frames]".into() } else { stack.join(";") };
@@ -26,12 +26,13 @@ pub(super) fn weights(report: &Report, view: View) -> BTreeMap<String, u64> {
     lines
 }
 
-fn weight(site: &Site, view: View, duration_ns: u64) -> u64 {
+fn weight(site: &Site, view: View) -> u64 {
     match (view, site.growth_bytes_per_s) {
+        (View::Live, _) if site.process_ended => 0,
         (View::Live, _) => site.live_bytes,
         (View::Allocated, _) => site.allocated_bytes,
         (View::Growth, Some(rate)) if site.verdict == Verdict::Growing.name() => {
-            (rate.estimate.max(0.0) * duration_ns as f64 / 1e9).round() as u64
+            (rate.estimate.max(0.0) * site.followed_ns as f64 / 1e9).round() as u64
         }
         (View::Growth, _) => 0,
     }

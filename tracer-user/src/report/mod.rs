@@ -8,7 +8,10 @@ mod json;
 mod loss;
 mod model;
 mod outcome;
+#[cfg(test)]
+mod process_tests;
 mod processes;
+mod resident;
 mod svg;
 #[cfg(test)]
 mod tests;

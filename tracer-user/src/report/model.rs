@@ -111,6 +111,7 @@ pub struct SitePart {
     pub pid: u32,
     /// Identity of its own site.
     pub site: String,
+    /// Nothing is live where it has ended before the window did.
     #[serde(flatten)]
     pub sums: Sums,
 }
@@ -149,6 +150,8 @@ pub enum Status {
 pub struct TotalsReport {
     pub live_bytes: u64,
     pub live_blocks: u64,
+    /// Those of `live_bytes` that have gone with processes that ended before the window did.
+    pub ended_live_bytes: u64,
     pub allocated_bytes: u64,
     pub allocated_blocks: u64,
     pub freed_bytes: u64,
@@ -174,7 +177,8 @@ pub struct Finding {
     pub growth_bytes_per_s: Rate,
     pub live_bytes: u64,
     pub live_blocks: u64,
-    /// `live_bytes` over the growth in resident memory; `None` where that did not grow.
+    /// `live_bytes` over the growth in resident memory of its processes together; `None` where
+    /// that did not grow.
     pub share_of_resident_growth: Option<f64>,
     /// Identities of its sites, fastest first.
     pub sites: Vec<String>,
@@ -189,6 +193,8 @@ pub struct Site {
     pub id: String,
     /// `None` where that was not recorded.
     pub pid: Option<u32>,
+    /// Before the window did: what is live here was so at its end, and is gone.
+    pub process_ended: bool,
     pub domain: &'static str,
     pub verdict: &'static str,
     pub live_bytes: u64,
@@ -197,10 +203,13 @@ pub struct Site {
     pub allocated_blocks: u64,
     pub freed_bytes: u64,
     pub freed_blocks: u64,
-    /// `live_bytes` over the growth in resident memory; `None` where that did not grow.
+    /// `live_bytes` over the growth in resident memory of its process; `None` where that did not
+    /// grow, or was not read.
     pub share_of_resident_growth: Option<f64>,
-    /// `None` where there is not enough data.
+    /// While its process was followed; `None` where there is not enough data.
     pub growth_bytes_per_s: Option<Rate>,
+    /// How much of the window that is, nanoseconds.
+    pub followed_ns: u64,
     pub reasons: Vec<String>,
     /// Why outer frames are missing; `None` when the stack is whole.
     pub truncated: Option<&'static str>,

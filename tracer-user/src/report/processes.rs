@@ -20,6 +20,8 @@ const MAX_NAMED: usize = 6;
 pub(super) struct Owners<'a> {
     recording: &'a Recording,
     of_images: HashMap<u32, usize>,
+    /// When the last one ended, nanoseconds since the session began; `None` where one still runs.
+    all_ended_ns: Option<u64>,
 }
 
 impl<'a> Owners<'a> {
@@ -28,12 +30,27 @@ impl<'a> Owners<'a> {
         let of_images = processes
             .flat_map(|(number, process)| process.images.iter().map(move |image| (*image, number)))
             .collect();
-        Self { recording, of_images }
+        let ends = recording.meta.processes.iter().map(|process| process.ended_ns);
+        let all_ended_ns =
+            ends.collect::<Option<Vec<u64>>>().and_then(|ends| ends.into_iter().max());
+        Self { recording, of_images, all_ended_ns }
     }
 
     /// Place in the table of processes; `None` for what has no stack, and in old captures.
     pub(super) fn of_stack(&self, stack: StackId) -> Option<usize> {
         self.of_images.get(&self.recording.raw_stacks.get(&stack)?.image).copied()
+    }
+
+    /// When its probes were in place; nothing of a series before then is about it.
+    pub(super) fn attached_ns(&self, process: Option<usize>) -> u64 {
+        process.map_or(0, |process| self.recording.meta.processes[process].attached_ns)
+    }
+
+    /// When a process ended and took with it what it held; `None` where it was there to the end.
+    /// With the end of the last one the session ends, and what that held is what there is to tell.
+    pub(super) fn gone_ns(&self, process: Option<usize>) -> Option<u64> {
+        let ended_ns = self.recording.meta.processes[process?].ended_ns?;
+        self.all_ended_ns.is_none_or(|all_ended_ns| ended_ns < all_ended_ns).then_some(ended_ns)
     }
 
     pub(super) fn pid(&self, process: usize) -> u32 {
@@ -56,6 +73,25 @@ fn sums(totals: Totals) -> Sums {
         allocated_blocks: totals.allocated_blocks,
         freed_bytes: totals.freed_bytes,
         freed_blocks: totals.freed_blocks,
+    }
+}
+
+/// Without what has gone with its process.
+fn sums_now(part: &Judged) -> Sums {
+    match part.site.process_ended {
+        true => Sums { live_bytes: 0, live_blocks: 0, ..sums(part.totals) },
+        false => sums(part.totals),
+    }
+}
+
+fn added(a: Sums, b: Sums) -> Sums {
+    Sums {
+        live_bytes: a.live_bytes.saturating_add(b.live_bytes),
+        live_blocks: a.live_blocks.saturating_add(b.live_blocks),
+        allocated_bytes: a.allocated_bytes.saturating_add(b.allocated_bytes),
+        allocated_blocks: a.allocated_blocks.saturating_add(b.allocated_blocks),
+        freed_bytes: a.freed_bytes.saturating_add(b.freed_bytes),
+        freed_blocks: a.freed_blocks.saturating_add(b.freed_blocks),
     }
 }
 
@@ -96,7 +132,7 @@ pub(super) fn rows(
 }
 
 /// The part of a series in which its process was followed.
-fn while_alive(mut series: Series, from_ns: u64, to_ns: Option<u64>) -> Series {
+pub(super) fn while_alive(mut series: Series, from_ns: u64, to_ns: Option<u64>) -> Series {
     series.samples.retain(|sample| {
         sample.at_ns >= from_ns && to_ns.is_none_or(|ended_ns| sample.at_ns <= ended_ns)
     });
@@ -116,12 +152,11 @@ fn gone_with(mut series: Series, ended_ns: Option<u64>) -> Series {
 /// Sites with the same stack in several processes, as one; those of a single process too, so that
 /// the list is whole. Empty where only one process was followed.
 pub(super) fn merged_sites(
-    recording: &Recording,
+    owners: &Owners<'_>,
     judged: &[Judged],
     limits: &Limits,
 ) -> Vec<MergedSite> {
-    let processes = &recording.meta.processes;
-    if processes.len() < 2 {
+    if owners.recording.meta.processes.len() < 2 {
         return Vec::new();
     }
     type Key = (&'static str, Option<&'static str>, Vec<FrameReport>);
@@ -133,25 +168,27 @@ pub(super) fn merged_sites(
         groups.entry((site.domain, site.truncated, frames)).or_default().push(part);
     }
     let merge = |((domain, _, frames), mut parts): (Key, Vec<&Judged>)| {
-        parts.sort_by_key(|part| std::cmp::Reverse(part.totals.live_bytes()));
-        let mut totals = Totals::default();
+        parts.sort_by_key(|part| std::cmp::Reverse(sums_now(part).live_bytes));
+        let mut sums = Sums::default();
         let mut series = Series::default();
         for part in &parts {
-            totals = totals + part.totals;
-            let ended_ns = part.process.and_then(|process| processes[process].ended_ns);
-            series.add(&gone_with(part.series.clone(), ended_ns));
+            sums = added(sums, sums_now(part));
+            series.add(&gone_with(part.series.clone(), owners.gone_ns(part.process)));
         }
-        let judgement = judge(&series, limits);
+        // Before the first of them came there was nothing to judge.
+        let attached = |part: &&Judged| owners.attached_ns(part.process);
+        let from_ns = parts.iter().map(attached).min().unwrap_or(0);
+        let judgement = judge(&while_alive(series, from_ns, None), limits);
         let part_of = |part: &&Judged| SitePart {
             pid: part.site.pid.unwrap_or(0),
             site: part.site.id.clone(),
-            sums: sums(part.totals),
+            sums: sums_now(part),
         };
         MergedSite {
             domain,
             verdict: judgement.verdict.name(),
             growth_bytes_per_s: judgement.rate.map(rate),
-            sums: sums(totals),
+            sums,
             processes: parts.iter().map(part_of).collect(),
             application_frame: parts.first().and_then(|part| part.site.application_frame),
             frames,
@@ -172,8 +209,8 @@ pub(super) fn parts_of_finding(sites: &[&Site]) -> Vec<FindingPart> {
         let Some(pid) = site.pid else { continue };
         match parts.iter_mut().find(|part| part.pid == pid) {
             Some(part) => {
-                part.live_bytes += site.live_bytes;
-                part.live_blocks += site.live_blocks;
+                part.live_bytes = part.live_bytes.saturating_add(site.live_bytes);
+                part.live_blocks = part.live_blocks.saturating_add(site.live_blocks);
             }
             None => parts.push(FindingPart {
                 pid,

@@ -16,9 +16,15 @@ use std::io;
 /// What inferno says; none is known for what a report can hold.
 pub fn render(report: &Report, view: View) -> io::Result<Vec<u8>> {
     let (title, subtitle) = (title(view), subtitle(report));
+    // A capture may hold any numbers, and inferno adds them up unchecked.
+    let mut room = u64::MAX;
     let mut lines: Vec<String> = folded::weights(report, view)
-        .iter()
-        .map(|(stack, weight)| format!("{stack} {weight}"))
+        .into_iter()
+        .map(|(stack, weight)| {
+            let weight = weight.min(room);
+            room -= weight;
+            format!("{stack} {weight}")
+        })
         .collect();
     if lines.is_empty() {
         return Ok(empty(title, &subtitle, nothing(view)).into_bytes());

@@ -26,7 +26,7 @@ fn frame(
     }
 }
 
-fn stack(id: u64, function: &str, line: u32, offset: u64) -> Stack {
+pub(super) fn stack(id: u64, function: &str, line: u32, offset: u64) -> Stack {
     let python = "/usr/bin/python3.11";
     let frames = vec![
         frame(FrameKind::Native, "PyBytes_FromStringAndSize", None, Some(python), 0x1234),

@@ -1,5 +1,6 @@
 //! The report for people: the answer first, then what it rests on, then what was not seen.
 
+use super::build::total;
 use super::focus::label;
 use super::model::{Finding, FrameReport, Report, Site, Status};
 use super::processes;
@@ -68,17 +69,25 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
         units::megabytes_per_hour(rate.low),
         units::megabytes_per_hour(rate.high),
     )?;
+    let ended =
+        report.sites.iter().filter(|site| site.process_ended && finding.sites.contains(&site.id));
     writeln!(
         out,
-        "   holds {} in {} blocks of this window, {} {}",
+        "   holds {} in {} blocks of this window, {} {}{}",
         units::bytes(finding.live_bytes),
         units::count(finding.live_blocks),
         finding.sites.len(),
         if finding.sites.len() == 1 { "stack" } else { "stacks" },
+        of_ended(total(ended, |site| site.live_bytes)),
     )?;
     processes::write_parts(out, report, finding)?;
     if let Some(share) = finding.share_of_resident_growth {
-        writeln!(out, "   that is {:.0} % of the growth in resident memory", 100.0 * share)?;
+        let whose = match report.processes.len() < 2 {
+            true => "",
+            false if finding.processes.len() == 1 => " of that process",
+            false => " of those processes",
+        };
+        writeln!(out, "   that is {:.0} % of the growth in resident memory{whose}", 100.0 * share)?;
     }
     let Some(site) =
         finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id))
@@ -146,11 +155,12 @@ fn write_largest(
         let name =
             site.application_frame.map_or("[no frames]".into(), |index| label(&site.frames[index]));
         let blocks = units::count(site.live_blocks);
+        let ended = if site.process_ended { ", its process has ended" } else { "" };
         writeln!(
             out,
             "{}",
             fitted(&format!(
-                "   {:>10} in {blocks:>9} blocks  {name}",
+                "   {:>10} in {blocks:>9} blocks{ended}  {name}",
                 units::bytes(site.live_bytes)
             ))
         )?;
@@ -173,20 +183,28 @@ fn target(report: &Report) -> String {
     text
 }
 
+/// What of the live bytes is no longer there; nothing where all of it is.
+fn of_ended(bytes: u64) -> String {
+    match bytes {
+        0 => String::new(),
+        bytes => format!(", of which {} in processes that have ended", units::bytes(bytes)),
+    }
+}
+
 fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(out, "   target     {}", super::focus::printable(&target(report)))?;
     let totals = report.totals;
-    let mut line = |name: &str, bytes: u64, blocks: u64| {
+    let mut line = |name: &str, bytes: u64, blocks: u64, ended: &str| {
         writeln!(
             out,
-            "   {name:<10} {:>10} in {} blocks",
+            "   {name:<10} {:>10} in {} blocks{ended}",
             units::bytes(bytes),
             units::count(blocks)
         )
     };
-    line("live", totals.live_bytes, totals.live_blocks)?;
-    line("allocated", totals.allocated_bytes, totals.allocated_blocks)?;
-    line("freed", totals.freed_bytes, totals.freed_blocks)?;
+    line("live", totals.live_bytes, totals.live_blocks, &of_ended(totals.ended_live_bytes))?;
+    line("allocated", totals.allocated_bytes, totals.allocated_blocks, "")?;
+    line("freed", totals.freed_bytes, totals.freed_blocks, "")?;
     writeln!(
         out,
         "   {} more freed blocks were from before attach or below the size floor",
@@ -196,9 +214,14 @@ fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
         let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
         writeln!(
             out,
-            "   resident   {:>10} at first, {} at last",
+            "   resident   {:>10} at first, {} at last{}",
             units::bytes(first),
-            units::bytes(last)
+            units::bytes(last),
+            // A sum would count the pages that processes share once for each.
+            match report.processes.len() < 2 {
+                true => String::new(),
+                false => format!(", of PID {} alone", report.target.pid),
+            },
         )?;
     }
     Ok(())

@@ -1,19 +1,22 @@
 //! A command that the kernel side stops when it has loaded libraries: whatever happens here, it
 //! goes on.
 
-/// Continues a stopped command; once more when dropped, so that no error leaves it stopped. That
-/// the kernel does the same when outlive is killed was arranged when the command was started.
+use super::guardian::Guardian;
+
+/// Continues a stopped command; once more when dropped, so that no error leaves it stopped. When
+/// outlive is killed its guardian does the same.
 #[derive(Debug)]
 pub struct Held {
     tgid: u32,
     /// No more stops can come.
     is_over: bool,
+    _guardian: Option<Guardian>,
 }
 
 impl Held {
     /// Of the command `tgid`, our child.
-    pub fn new(tgid: u32) -> Self {
-        Self { tgid, is_over: false }
+    pub fn new(tgid: u32, guardian: Option<Guardian>) -> Self {
+        Self { tgid, is_over: false, _guardian: guardian }
     }
 
     /// Lets it go on.

@@ -5,7 +5,9 @@
 //! the command runs on untraced by ptrace.
 
 use super::{
-    Config, python_objects,
+    Config,
+    guardian::Guardian,
+    python_objects,
     setup::{self, Started},
 };
 use crate::{plan::loader, probe::Probes, warning::Warning};
@@ -31,12 +33,9 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     let (program, arguments) = command.split_first().context("no command to run")?;
     let mut builder = Command::new(program);
     builder.args(arguments).envs(python_objects::environment(config));
-    // SAFETY: two bare system calls and nothing else happen between fork and exec.
-    unsafe {
-        builder.pre_exec(|| {
-            go_on_without_us().and_then(|()| ptrace_result(libc::PTRACE_TRACEME, 0, 0))
-        })
-    };
+    // SAFETY: ptrace(PTRACE_TRACEME) and nothing else happens between fork and exec; it is a bare
+    // system call.
+    unsafe { builder.pre_exec(|| ptrace_result(libc::PTRACE_TRACEME, 0, 0)) };
     let child = builder.spawn().with_context(|| format!("starting {}", program.display()))?;
     let mut held = Held { child: Some(child), pid: 0 };
     held.pid = held.child.as_ref().map_or(0, Child::id);
@@ -48,31 +47,34 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     )
     .context("taking hold of the command")?;
     let mut started = held.wait_for_allocator(config)?;
+    // Before anything is loaded, so that it inherits nothing.
+    let guardian = Guardian::of(held.pid);
     let mut probes = setup::load(&mut started, config)?;
     started.image = probes.attach(&started.plan)?;
-    hold_at_loads(&mut started, &mut probes);
+    hold_at_loads(&mut started, &mut probes, guardian);
     started.child = Some(held.release()?);
     Ok((started, probes))
 }
 
 /// Has the command stopped whenever its loader has mapped libraries, until they can be walked.
-fn hold_at_loads(started: &mut Started, probes: &mut Probes) {
+/// Nobody is stopped whom nobody would continue: without a guardian it runs on.
+fn hold_at_loads(started: &mut Started, probes: &mut Probes, guardian: Result<Option<Guardian>>) {
     let Some(hook) = loader::hook(&started.target) else { return };
-    if let Err(error) = probes.hold_at_loads(&hook) {
+    let held = match guardian {
+        Ok(Some(guardian)) => {
+            started.guardian = Some(guardian);
+            probes.hold_at_loads(&hook).map_err(anyhow::Error::from)
+        }
+        Ok(None) => return,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = held {
         started.warnings.push(Warning::new(
             "loads-not-held",
-            format!("The command cannot be held when it loads a library ({error}); stacks through its first allocations may be cut short."),
+            format!("The command cannot be held when it loads a library ({error:#}); stacks through its first allocations may be cut short."),
             "",
         ));
     }
-}
-
-/// Should we die while the command is stopped, the kernel continues it. To a command that runs the
-/// signal means nothing, unless it handles it.
-fn go_on_without_us() -> io::Result<()> {
-    // SAFETY: a request that takes a number.
-    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A command stopped by ptrace; killed when dropped.

@@ -6,6 +6,7 @@ mod console;
 mod describe;
 mod descriptor;
 mod epoch;
+mod guardian;
 mod held;
 mod late_python;
 mod launch;

@@ -239,6 +239,7 @@ impl Session {
             forked_from: Some(parent),
             python_refusal: None,
             child: None,
+            guardian: None,
         })
     }
 

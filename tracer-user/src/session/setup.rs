@@ -1,6 +1,6 @@
 //! From a process to attached probes.
 
-use super::{Config, python_objects};
+use super::{Config, guardian::Guardian, python_objects};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -27,6 +27,8 @@ pub struct Started {
     pub python_refusal: Option<&'static str>,
     /// The command, when this session started it.
     pub child: Option<Child>,
+    /// Whoever continues it, should this session die while it is stopped.
+    pub guardian: Option<Guardian>,
 }
 
 /// Discovers and plans.
@@ -50,7 +52,16 @@ pub fn prepare_beside(
     let (mut plan, more) = plan::make(&target, config.mappings)?;
     warnings.extend(more);
     let python_refusal = python_objects::plan(config, &target, &mut plan);
-    Ok(Started { target, plan, warnings, image: 0, forked_from: None, python_refusal, child: None })
+    Ok(Started {
+        target,
+        plan,
+        warnings,
+        image: 0,
+        forked_from: None,
+        python_refusal,
+        child: None,
+        guardian: None,
+    })
 }
 
 /// How often, and how long in all, a process without an allocator is looked at again.

@@ -85,7 +85,7 @@ impl Session {
         let now = Instant::now();
         let mut session = Self {
             probes,
-            held: started.child.is_some().then(|| Held::new(tgid)),
+            held: started.child.is_some().then(|| Held::new(tgid, started.guardian.take())),
             processes: Processes::default(),
             recorder,
             unobserved: VecDeque::new(),
