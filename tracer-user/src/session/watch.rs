@@ -324,7 +324,7 @@ impl Session {
 
     fn say_who_is_followed(&self) {
         let console = &self.recorder.console;
-        match (self.config.follow, self.processes.count() - 1, self.early_children) {
+        match (self.config.follow, self.processes.count().saturating_sub(1), self.early_children) {
             (true, 0, _) => console.say("its children will be followed as they come"),
             (true, count, _) => console.say(&format!("{count} of its children are followed too")),
             (false, _, 0) => {}
