@@ -86,7 +86,10 @@ pub fn watch(config: Config) -> Result<Outcome> {
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
     // The command is started by this thread, since only a tracer's own thread may steer its child.
     let (started, probes) = match &config.whom {
-        Whom::Process(pid) => setup::attach(*pid, &config)?,
+        Whom::Process(pid) => {
+            descriptor::raise_limit();
+            setup::attach(*pid, &config)?
+        }
         Whom::Command(command) => launch::start(command, &config)?,
     };
     runtime()?.block_on(watch::watch(config, started, probes, folder))

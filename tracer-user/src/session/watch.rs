@@ -4,7 +4,7 @@ use super::{
     Config, Outcome,
     console::{Console, Ending},
     describe::{describe, mapped_files},
-    descriptor::{raise_limit, readable, sleep_until},
+    descriptor::{readable, sleep_until},
     epoch::Epochs,
     held::Held,
     measure,
@@ -105,7 +105,6 @@ impl Session {
         }
         session.child = session.enter_target(started)?;
         if session.config.follow {
-            raise_limit();
             session.adopt_descendants(tgid)?;
         } else {
             session.early_children = crate::target::children(tgid).len();
