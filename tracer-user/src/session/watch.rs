@@ -274,12 +274,13 @@ impl Session {
             }
         }
         self.tell_of_the_unfollowed()?;
-        let raw_stacks: Vec<_> = self.recorder.recording.raw_stacks.values().cloned().collect();
-        for raw in raw_stacks {
+        let raw_stacks = std::mem::take(&mut self.recorder.recording.raw_stacks);
+        for raw in raw_stacks.values() {
             if let Some(resolver) = self.processes.resolver(raw.image) {
-                self.recorder.resolved(resolver.resolve(&raw))?;
+                self.recorder.resolved(resolver.resolve(raw))?;
             }
         }
+        self.recorder.recording.raw_stacks = raw_stacks;
         let recording = &mut self.recorder.recording;
         recording.mappings = self
             .processes
