@@ -17,6 +17,7 @@ mod processes;
 mod python_objects;
 mod recorder;
 mod setup;
+mod told;
 mod watch;
 
 pub use output::{write_beside, write_reports};
