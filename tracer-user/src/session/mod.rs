@@ -7,6 +7,7 @@ mod describe;
 mod descriptor;
 mod epoch;
 mod held;
+mod images;
 mod late_python;
 mod launch;
 mod measure;

@@ -18,11 +18,12 @@ use crate::{
     capture::{EndReason, TracerMemory},
     probe::{Event, Probes, kernel_memory_bytes},
     stack::RawStack,
+    symbol::Resolver,
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 use tracer_common::{counter::Counter, slot::UNATTRIBUTED_STACK};
@@ -157,7 +158,9 @@ impl Session {
     }
 
     fn tick(&mut self) -> Result<()> {
+        // Of those that ended before this: their stacks have come with it.
         self.take_events()?;
+        self.processes.images.let_go(&self.unobserved);
         let warnings = self.processes.look_for_python(&mut self.probes);
         warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         self.look_at_mappings(None)?;
@@ -210,7 +213,7 @@ impl Session {
                 }
             }
             if !stacks.is_empty() {
-                self.processes.read_ahead(&stacks);
+                self.processes.images.read_ahead(&stacks);
                 self.unobserved.extend(stacks);
             }
             // One at a time: a child that comes meanwhile must not wait for hundreds of stacks.
@@ -225,7 +228,7 @@ impl Session {
     }
 
     fn observe(&mut self, raw: RawStack) -> Result<()> {
-        if let Some(observed) = self.processes.observe(&raw) {
+        if let Some(observed) = self.processes.images.observe(&raw) {
             for warning in &observed.warnings {
                 self.recorder.warn(warning)?;
             }
@@ -250,7 +253,7 @@ impl Session {
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.tick()?;
         let doubts: Vec<Warning> =
-            self.processes.resolvers().filter_map(|(_, resolver)| resolver.doubts()).collect();
+            self.processes.images.resolvers().filter_map(Resolver::doubts).collect();
         doubts.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         if let Some(observer) = &mut self.python_objects {
             observer.look(true);
@@ -274,19 +277,8 @@ impl Session {
             }
         }
         self.tell_of_the_unfollowed()?;
-        let raw_stacks = std::mem::take(&mut self.recorder.recording.raw_stacks);
-        for raw in raw_stacks.values() {
-            if let Some(resolver) = self.processes.resolver(raw.image) {
-                self.recorder.resolved(resolver.resolve(raw))?;
-            }
-        }
-        self.recorder.recording.raw_stacks = raw_stacks;
+        self.name_stacks()?;
         let recording = &mut self.recorder.recording;
-        recording.mappings = self
-            .processes
-            .resolvers()
-            .flat_map(|(image, resolver)| mapped_files(image, resolver))
-            .collect();
         let meta = &mut recording.meta;
         meta.end = reason;
         meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
@@ -301,6 +293,23 @@ impl Session {
         // Waits for the last probe.
         drop(self.probes);
         Ok(Outcome { recording, folder })
+    }
+
+    /// Names all stacks, image by image: what is known of one is let go before the next.
+    fn name_stacks(&mut self) -> Result<()> {
+        let raw_stacks = std::mem::take(&mut self.recorder.recording.raw_stacks);
+        let mut of_image: HashMap<u32, Vec<&RawStack>> = HashMap::new();
+        for raw in raw_stacks.values() {
+            of_image.entry(raw.image).or_default().push(raw);
+        }
+        for (image, mut resolver) in self.processes.images.take() {
+            for raw in of_image.remove(&image).unwrap_or_default() {
+                self.recorder.resolved(resolver.resolve(raw))?;
+            }
+            self.recorder.recording.mappings.extend(mapped_files(image, &resolver));
+        }
+        self.recorder.recording.raw_stacks = raw_stacks;
+        Ok(())
     }
 
     /// Without `--follow`, says what is missing.
