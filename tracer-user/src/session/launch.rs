@@ -7,6 +7,7 @@
 use super::{
     Config,
     descriptor::raise_limit,
+    held::{Identity, go_on_without_us},
     python_objects,
     setup::{self, Started},
 };
@@ -59,9 +60,13 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     Ok((started, probes))
 }
 
-/// Has the command stopped whenever its loader has mapped libraries, until they can be walked.
+/// Has the command stopped whenever its loader has mapped libraries, until they can be walked. Not
+/// one that became another user on its way (a setuid program): nobody would continue it.
 fn hold_at_loads(started: &mut Started, probes: &mut Probes) {
     let Some(hook) = loader::hook(&started.target) else { return };
+    if Identity::of(started.target.tgid) != Identity::own() {
+        return;
+    }
     if let Err(error) = probes.hold_at_loads(&hook) {
         started.warnings.push(Warning::new(
             "loads-not-held",
@@ -69,14 +74,6 @@ fn hold_at_loads(started: &mut Started, probes: &mut Probes) {
             "",
         ));
     }
-}
-
-/// Should we die while the command is stopped, the kernel continues it. To a command that runs the
-/// signal means nothing, unless it handles it.
-fn go_on_without_us() -> io::Result<()> {
-    // SAFETY: a request that takes a number.
-    let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGCONT) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A command stopped by ptrace; killed when dropped.

@@ -200,10 +200,14 @@ impl Session {
                 match event {
                     Event::NewStack(raw) => stacks.push(raw),
                     Event::Exec { tgid, image, by_thread } => {
+                        if tgid == self.tgid {
+                            self.stop_only_what_goes_on(by_thread);
+                        }
                         self.begin_image(tgid, image, by_thread);
                     }
                     Event::Fork { tgid, child, at_ns } => self.announced(tgid, child, at_ns)?,
                     Event::Libraries { tgid } => {
+                        self.stop_only_what_goes_on(false);
                         self.look_at_mappings(Some(tgid))?;
                         if let Some(held) = &self.held {
                             held.go_on();
@@ -224,6 +228,14 @@ impl Session {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Stops the command no more once the kernel would not continue it for us. A thread that
+    /// replaces the program takes the first one's place, but the kernel promised it nothing.
+    fn stop_only_what_goes_on(&mut self, by_thread: bool) {
+        if self.held.as_ref().is_some_and(|held| by_thread || !held.may_be_stopped()) {
+            self.probes.let_loads_pass();
         }
     }
 
