@@ -8,6 +8,7 @@ mod descriptor;
 mod epoch;
 mod held;
 mod images;
+mod insistence;
 mod late_python;
 mod launch;
 mod measure;

@@ -229,6 +229,13 @@ impl Processes {
         warnings
     }
 
+    /// Processes that have code which is still unknown.
+    pub fn behind(&self) -> Vec<u32> {
+        let is_behind = |image| self.images.get(image).is_some_and(Resolver::is_behind);
+        let behind = self.followed.iter().filter(|(_, followed)| is_behind(followed.image));
+        behind.map(|(tgid, _)| *tgid).collect()
+    }
+
     /// Memory of the processes that live, and the last that is known of those that have ended since
     /// the last call.
     pub fn memory(&mut self) -> Vec<ProcessReading> {

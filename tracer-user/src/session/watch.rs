@@ -7,7 +7,7 @@ use super::{
     descriptor::{readable, sleep_until},
     epoch::Epochs,
     held::Held,
-    measure,
+    insistence, measure,
     output::Folder,
     processes::Processes,
     python_objects::Observer,
@@ -33,6 +33,9 @@ const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
 const OVERHEAD_PERIOD: Duration = Duration::from_secs(5);
 /// How long new stacks are looked at before a tick gets its turn.
 const AT_A_STRETCH: Duration = Duration::from_millis(50);
+/// How long stacks that wait are looked at when the session ends. The target goes on making new
+/// ones meanwhile, perhaps faster than they can be looked at.
+const AT_THE_END: Duration = Duration::from_secs(10);
 /// Probes whose removal is worth a word, since it takes the kernel some 80 ms each.
 const MANY_PROBES: usize = 40;
 
@@ -59,6 +62,8 @@ pub struct Session {
     pub(super) recorder: Recorder,
     /// New stacks that have not been looked at.
     unobserved: VecDeque<RawStack>,
+    /// Those that were still there at the end.
+    not_looked_at: u64,
     epochs: Epochs,
     pub(super) began: Instant,
     pub(super) tgid: u32,
@@ -90,6 +95,7 @@ impl Session {
             processes: Processes::default(),
             recorder,
             unobserved: VecDeque::new(),
+            not_looked_at: 0,
             epochs: Epochs::default(),
             began: now,
             tgid,
@@ -161,11 +167,24 @@ impl Session {
         // Of those that ended before this: their stacks have come with it.
         self.take_events()?;
         self.processes.images.let_go(&self.unobserved);
+        self.look_around()?;
+        self.read()
+    }
+
+    /// What has come to the processes without an event.
+    fn look_around(&mut self) -> Result<()> {
         let warnings = self.processes.look_for_python(&mut self.probes);
         warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
-        self.look_at_mappings(None)?;
+        self.look_at_mappings(None)
+    }
+
+    /// Reads what changed since the last time.
+    fn read(&mut self) -> Result<()> {
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
+        if self.not_looked_at > 0 {
+            tick.counters.user.insert("stacks_not_looked_at".into(), self.not_looked_at);
+        }
         tick.memory = measure::target_memory(self.tgid);
         if self.config.follow {
             tick.processes = self.processes.memory();
@@ -190,10 +209,10 @@ impl Session {
     /// New processes and new stacks are looked at at once: the ones run unseen until then, the code
     /// objects that the others name may not live long.
     pub(super) fn take_events(&mut self) -> Result<()> {
-        self.take_events_until(Some(Instant::now() + AT_A_STRETCH))
+        self.take_events_until(Instant::now() + AT_A_STRETCH)
     }
 
-    fn take_events_until(&mut self, until: Option<Instant>) -> Result<()> {
+    fn take_events_until(&mut self, until: Instant) -> Result<()> {
         loop {
             let mut stacks = Vec::new();
             for event in self.probes.drain() {
@@ -225,7 +244,7 @@ impl Session {
                 Some(raw) => self.observe(raw)?,
                 None => return Ok(()),
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if Instant::now() >= until {
                 return Ok(());
             }
         }
@@ -261,9 +280,16 @@ impl Session {
     fn finish(mut self, reason: EndReason) -> Result<Outcome> {
         self.probes.close_overhead_window();
         self.probes.let_loads_pass();
-        self.take_events_until(None)?;
+        insistence::listen();
+        self.take_events_until(Instant::now() + AT_THE_END)?;
+        self.look_around()?;
+        for tgid in self.processes.behind() {
+            self.look_at_mappings(Some(tgid))?;
+        }
+        self.take_events()?;
+        self.keep_unobserved()?;
         // The last reading is the window's end: it comes before detaching, while all probes act.
-        self.tick()?;
+        self.read()?;
         let doubts: Vec<Warning> =
             self.processes.images.resolvers().filter_map(Resolver::doubts).collect();
         doubts.iter().try_for_each(|warning| self.recorder.warn(warning))?;
@@ -305,6 +331,16 @@ impl Session {
         // Waits for the last probe.
         drop(self.probes);
         Ok(Outcome { recording, folder })
+    }
+
+    /// Keeps the stacks that nobody had the time to look at. They are named as far as that can be
+    /// done when code objects and files may be gone.
+    fn keep_unobserved(&mut self) -> Result<()> {
+        self.not_looked_at = self.unobserved.len() as u64;
+        for raw in std::mem::take(&mut self.unobserved) {
+            self.recorder.stack(raw)?;
+        }
+        Ok(())
     }
 
     /// Names all stacks, image by image: what is known of one is let go before the next.
