@@ -15,6 +15,11 @@ impl Probes {
         std::mem::take(&mut self.waiting)
     }
 
+    /// Whether events wait that have left the ring buffer already.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Makes room in the ring buffer: what waits there waits here then.
     pub(super) fn collect(&mut self) {
         let epoch = self.epoch();

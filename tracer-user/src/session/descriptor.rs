@@ -34,7 +34,7 @@ pub fn pidfd(tgid: u32) -> Result<Option<OwnedFd>> {
 }
 
 /// Raises the number of descriptors that we may have as far as it may be raised: every probe in
-/// every process is one.
+/// every process is one, and so is every code file. Commands that are started later inherit it.
 pub fn raise_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: reads into, then from, a valid structure of ours.

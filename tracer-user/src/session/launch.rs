@@ -6,6 +6,7 @@
 
 use super::{
     Config,
+    descriptor::raise_limit,
     guardian::Guardian,
     python_objects,
     setup::{self, Started},
@@ -39,6 +40,8 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     let child = builder.spawn().with_context(|| format!("starting {}", program.display()))?;
     let mut held = Held { child: Some(child), pid: 0 };
     held.pid = held.child.as_ref().map_or(0, Child::id);
+    // Only now: the command keeps the limit that we were started with.
+    raise_limit();
     held.wait_for_stop()?;
     ptrace_result(
         libc::PTRACE_SETOPTIONS,

@@ -8,6 +8,8 @@ mod descriptor;
 mod epoch;
 mod guardian;
 mod held;
+mod images;
+mod insistence;
 mod late_python;
 mod launch;
 mod measure;
@@ -18,6 +20,7 @@ mod processes;
 mod python_objects;
 mod recorder;
 mod setup;
+mod told;
 mod watch;
 
 pub use output::{write_beside, write_reports};
@@ -87,7 +90,10 @@ pub fn watch(config: Config) -> Result<Outcome> {
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
     // The command is started by this thread, since only a tracer's own thread may steer its child.
     let (started, probes) = match &config.whom {
-        Whom::Process(pid) => setup::attach(*pid, &config)?,
+        Whom::Process(pid) => {
+            descriptor::raise_limit();
+            setup::attach(*pid, &config)?
+        }
         Whom::Command(command) => launch::start(command, &config)?,
     };
     runtime()?.block_on(watch::watch(config, started, probes, folder))

@@ -4,6 +4,7 @@
 use super::{
     address_space::AddressSpace,
     descriptor::{pidfd, readable},
+    images::Images,
     late_python::LatePython,
     measure,
     newcomer::Newcomer,
@@ -14,8 +15,7 @@ use crate::{
     capture::{Meta, ProcessEnd, ProcessMeta},
     plan::ProbePlan,
     probe::Probes,
-    stack::RawStack,
-    symbol::{Observed, Resolver},
+    symbol::Resolver,
     target::Target,
     tick::{MemorySplit, ProcessReading},
     warning::Warning,
@@ -56,8 +56,8 @@ pub struct Processes {
     pub(super) followed: BTreeMap<u32, Followed>,
     /// Those that cannot be traced yet.
     pub(super) newcomers: Vec<Newcomer>,
-    /// By image: an exec brings other files.
-    resolvers: BTreeMap<u32, Resolver>,
+    /// Who names their stacks.
+    pub(super) images: Images,
     metas: Vec<ProcessMeta>,
     /// Of processes that have ended since the last tick.
     last_readings: Vec<ProcessReading>,
@@ -71,7 +71,7 @@ impl Default for Processes {
         Self {
             followed: BTreeMap::new(),
             newcomers: Vec::new(),
-            resolvers: BTreeMap::new(),
+            images: Images::default(),
             metas: Vec::new(),
             last_readings: Vec::new(),
             missed: 0,
@@ -126,37 +126,33 @@ impl Processes {
             let _ = exit.readable().await;
             let _ = ended.send(number);
         });
-        let resolver = Resolver::new(target.tgid, &target, plan.python.clone());
-        let resolver = match forked_from {
-            Some(parent) => resolver.forked_from(parent),
-            None => resolver,
-        };
-        self.resolvers.insert(image, resolver);
+        self.images.begin(image, &target, plan.python.clone(), forked_from);
         self.metas.push(described(meta, &target));
-        self.followed.insert(
-            target.tgid,
-            Followed {
-                number,
-                image,
-                plan,
-                address_space: AddressSpace::new(target.tgid),
-                late_python,
-                memory: measure::target_memory(target.tgid),
-            },
-        );
+        let followed = Followed {
+            number,
+            image,
+            plan,
+            address_space: AddressSpace::new(target.tgid),
+            late_python,
+            memory: measure::target_memory(target.tgid),
+        };
+        // One that had the same PID, and whose end is still to be told.
+        if let Some(before) = self.followed.insert(target.tgid, followed) {
+            self.images.end(before.image);
+        }
         Ok(child)
     }
 
     /// What a followed process runs now.
     pub fn target_of(&self, tgid: u32) -> Option<&Target> {
         let image = self.followed.get(&tgid)?.image;
-        self.resolvers.get(&image).map(Resolver::target)
+        self.images.get(image).map(Resolver::target)
     }
 
     /// Reads the address space of a followed process again.
     pub fn refresh(&mut self, tgid: u32) {
         if let Some(followed) = self.followed.get(&tgid)
-            && let Some(resolver) = self.resolvers.get_mut(&followed.image)
+            && let Some(resolver) = self.images.get_mut(followed.image)
         {
             resolver.look_again();
         }
@@ -167,17 +163,16 @@ impl Processes {
     pub fn begin_image(&mut self, tgid: u32, image: u32) {
         let Some(target) = self.target_of(tgid).cloned() else { return };
         if let Some(followed) = self.followed.get_mut(&tgid) {
-            followed.image = image;
+            self.images.end(std::mem::replace(&mut followed.image, image));
             self.metas[followed.number as usize].images.push(image);
-            self.resolvers.insert(image, Resolver::new(tgid, &target, None));
+            self.images.begin(image, &target, None, None);
         }
     }
 
     /// What the present image of a process is, now that it has been looked at.
     pub fn learn_image(&mut self, tgid: u32, target: &Target, plan: ProbePlan) {
         let Some(followed) = self.followed.get_mut(&tgid) else { return };
-        let resolver = Resolver::new(tgid, target, plan.python.clone());
-        self.resolvers.insert(followed.image, resolver);
+        self.images.begin(followed.image, target, plan.python.clone(), None);
         // Its loader may be at work still.
         followed.late_python = LatePython::new(plan.python.as_ref(), true);
         followed.plan = plan;
@@ -185,23 +180,10 @@ impl Processes {
         *meta = described(std::mem::take(meta), target);
     }
 
-    /// Reads the code objects that new stacks name before anything else: they may die soon.
-    pub fn read_ahead(&mut self, stacks: &[RawStack]) {
-        for (image, resolver) in &mut self.resolvers {
-            resolver.read_ahead(stacks.iter().filter(|raw| raw.image == *image));
-        }
-    }
-
-    /// Reads what a new stack refers to while it exists; `None` for a stack of nobody that is
-    /// known.
-    pub fn observe(&mut self, raw: &RawStack) -> Option<Observed> {
-        self.resolvers.get_mut(&raw.image).map(|resolver| resolver.observe(raw))
-    }
-
     /// Tells the kernel side where the code of an image is now, if it is a present one.
     pub fn refresh_code_ranges(&mut self, image: u32, probes: &mut Probes) -> Vec<Warning> {
         let found = self.followed.values_mut().find(|followed| followed.image == image);
-        let Some((followed, resolver)) = found.zip(self.resolvers.get_mut(&image)) else {
+        let Some((followed, resolver)) = found.zip(self.images.get_mut(image)) else {
             return Vec::new();
         };
         let (ranges, mut warnings) = setup::set_code_ranges(probes, resolver.target());
@@ -214,7 +196,7 @@ impl Processes {
     pub fn look_for_python(&mut self, probes: &mut Probes) -> Vec<Warning> {
         let mut warnings = Vec::new();
         for followed in self.followed.values_mut().filter(|found| found.late_python.is_due()) {
-            if let Some(resolver) = self.resolvers.get_mut(&followed.image) {
+            if let Some(resolver) = self.images.get_mut(followed.image) {
                 warnings.extend(followed.look_for_python(probes, resolver));
             }
         }
@@ -227,13 +209,14 @@ impl Processes {
         let mut warnings = Vec::new();
         let mut changed = Vec::new();
         for (known, followed) in &mut self.followed {
+            let Some(resolver) = self.images.get_mut(followed.image) else { continue };
             let wanted = match tgid {
                 Some(tgid) => tgid == *known,
-                None => followed.address_space.may_have_changed(),
+                None => followed.address_space.may_have_changed(resolver.is_behind()),
             };
-            let Some(resolver) = self.resolvers.get_mut(&followed.image).filter(|_| wanted) else {
+            if !wanted {
                 continue;
-            };
+            }
             let observed = followed.address_space.reading(|| resolver.look_again());
             warnings.extend(observed.warnings);
             if observed.mappings_changed {
@@ -246,14 +229,11 @@ impl Processes {
         warnings
     }
 
-    /// Who names the stacks of an image.
-    pub fn resolver(&mut self, image: u32) -> Option<&mut Resolver> {
-        self.resolvers.get_mut(&image)
-    }
-
-    /// All of them, by image.
-    pub fn resolvers(&self) -> impl Iterator<Item = (u32, &Resolver)> {
-        self.resolvers.iter().map(|(image, resolver)| (*image, resolver))
+    /// Processes that have code which is still unknown.
+    pub fn behind(&self) -> Vec<u32> {
+        let is_behind = |image| self.images.get(image).is_some_and(Resolver::is_behind);
+        let behind = self.followed.iter().filter(|(_, followed)| is_behind(followed.image));
+        behind.map(|(tgid, _)| *tgid).collect()
     }
 
     /// Memory of the processes that live, and the last that is known of those that have ended since
@@ -309,6 +289,7 @@ impl Session {
         let tgid = *tgid;
         if let Some(ended) = self.processes.followed.remove(&tgid) {
             self.processes.last_readings.extend(ended.reading());
+            self.processes.images.end(ended.image);
         }
         self.probes.release(tgid);
         let meta = &mut self.processes.metas[number as usize];

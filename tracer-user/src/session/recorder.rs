@@ -1,7 +1,11 @@
 //! Keeps what a session sees: in memory for the report, in the capture where one is wanted, and on
 //! stderr for whoever waits.
 
-use super::{console::Console, output::Folder};
+use super::{
+    console::Console,
+    output::Folder,
+    told::{Told, Verdict},
+};
 use crate::{
     capture::{DEFAULT_MAX_BYTES, Meta, RecordedWarning, Recording, Writer},
     stack::{RawStack, Stack},
@@ -17,6 +21,7 @@ pub struct Recorder {
     pub recording: Recording,
     /// Words on stderr.
     pub console: Console,
+    told: Told,
     writer: Option<Writer>,
     folder: Option<Folder>,
 }
@@ -35,7 +40,8 @@ impl Recorder {
         if let Some(folder) = &mut folder {
             folder.keep();
         }
-        Ok(Self { recording: Recording::new(meta), console, writer, folder })
+        let recording = Recording::new(meta);
+        Ok(Self { recording, console, told: Told::default(), writer, folder })
     }
 
     /// Takes in a tick.
@@ -61,20 +67,35 @@ impl Recorder {
         Ok(())
     }
 
-    /// Tells a warning once, now and in the report.
+    /// Tells a warning once, now and in the report; the many of one kind are counted.
     pub fn warn(&mut self, warning: &Warning) -> Result<()> {
         let recorded = RecordedWarning::from(warning);
-        if self.recording.warnings.contains(&recorded) {
-            return Ok(());
+        match self.told.judge(&recorded) {
+            Verdict::Told => {
+                self.console.warn(warning);
+                self.record_warning(recorded)
+            }
+            Verdict::Counted(1) => {
+                let code = warning.code;
+                self.console.say(&format!("more warnings of this kind ({code}) are only counted"));
+                Ok(())
+            }
+            Verdict::Counted(_) | Verdict::Known => Ok(()),
         }
-        self.console.warn(warning);
-        self.write(|writer| writer.warning(&recorded))?;
-        self.recording.warnings.push(recorded);
+    }
+
+    fn record_warning(&mut self, warning: RecordedWarning) -> Result<()> {
+        self.write(|writer| writer.warning(&warning))?;
+        self.recording.warnings.push(warning);
         Ok(())
     }
 
     /// Ends the capture. The folder that it is in, and what was recorded.
     pub fn finish(mut self) -> Result<(Recording, Option<PathBuf>)> {
+        for warning in self.told.untold() {
+            self.console.say(&format!("warning: {}", warning.message));
+            self.record_warning(warning)?;
+        }
         if let Some(mut writer) = self.writer.take() {
             let written = writer
                 .mappings(&self.recording.mappings)

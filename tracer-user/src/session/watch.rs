@@ -4,10 +4,10 @@ use super::{
     Config, Outcome,
     console::{Console, Ending},
     describe::{describe, mapped_files},
-    descriptor::{raise_limit, readable, sleep_until},
+    descriptor::{readable, sleep_until},
     epoch::Epochs,
     held::Held,
-    measure,
+    insistence, measure,
     output::Folder,
     processes::Processes,
     python_objects::Observer,
@@ -18,11 +18,12 @@ use crate::{
     capture::{EndReason, TracerMemory},
     probe::{Event, Probes, kernel_memory_bytes},
     stack::RawStack,
+    symbol::Resolver,
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 use tracer_common::{counter::Counter, slot::UNATTRIBUTED_STACK};
@@ -32,6 +33,9 @@ const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
 const OVERHEAD_PERIOD: Duration = Duration::from_secs(5);
 /// How long new stacks are looked at before a tick gets its turn.
 const AT_A_STRETCH: Duration = Duration::from_millis(50);
+/// How long stacks that wait are looked at when the session ends. The target goes on making new
+/// ones meanwhile, perhaps faster than they can be looked at.
+const AT_THE_END: Duration = Duration::from_secs(10);
 /// Probes whose removal is worth a word, since it takes the kernel some 80 ms each.
 const MANY_PROBES: usize = 40;
 
@@ -58,6 +62,8 @@ pub struct Session {
     pub(super) recorder: Recorder,
     /// New stacks that have not been looked at.
     unobserved: VecDeque<RawStack>,
+    /// Those that were still there at the end.
+    not_looked_at: u64,
     epochs: Epochs,
     pub(super) began: Instant,
     pub(super) tgid: u32,
@@ -89,6 +95,7 @@ impl Session {
             processes: Processes::default(),
             recorder,
             unobserved: VecDeque::new(),
+            not_looked_at: 0,
             epochs: Epochs::default(),
             began: now,
             tgid,
@@ -105,7 +112,6 @@ impl Session {
         }
         session.child = session.enter_target(started)?;
         if session.config.follow {
-            raise_limit();
             session.adopt_descendants(tgid)?;
         } else {
             session.early_children = crate::target::children(tgid).len();
@@ -158,12 +164,27 @@ impl Session {
     }
 
     fn tick(&mut self) -> Result<()> {
+        // Of those that ended before this: their stacks have come with it.
         self.take_events()?;
+        self.processes.images.let_go(&self.unobserved);
+        self.look_around()?;
+        self.read()
+    }
+
+    /// What has come to the processes without an event.
+    fn look_around(&mut self) -> Result<()> {
         let warnings = self.processes.look_for_python(&mut self.probes);
         warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
-        self.look_at_mappings(None)?;
+        self.look_at_mappings(None)
+    }
+
+    /// Reads what changed since the last time.
+    fn read(&mut self) -> Result<()> {
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
+        if self.not_looked_at > 0 {
+            tick.counters.user.insert("stacks_not_looked_at".into(), self.not_looked_at);
+        }
         tick.memory = measure::target_memory(self.tgid);
         if self.config.follow {
             tick.processes = self.processes.memory();
@@ -188,10 +209,10 @@ impl Session {
     /// New processes and new stacks are looked at at once: the ones run unseen until then, the code
     /// objects that the others name may not live long.
     pub(super) fn take_events(&mut self) -> Result<()> {
-        self.take_events_until(Some(Instant::now() + AT_A_STRETCH))
+        self.take_events_until(Instant::now() + AT_A_STRETCH)
     }
 
-    fn take_events_until(&mut self, until: Option<Instant>) -> Result<()> {
+    fn take_events_until(&mut self, until: Instant) -> Result<()> {
         loop {
             let mut stacks = Vec::new();
             for event in self.probes.drain() {
@@ -211,22 +232,24 @@ impl Session {
                 }
             }
             if !stacks.is_empty() {
-                self.processes.read_ahead(&stacks);
+                self.processes.images.read_ahead(&stacks);
                 self.unobserved.extend(stacks);
             }
             // One at a time: a child that comes meanwhile must not wait for hundreds of stacks.
             match self.unobserved.pop_front() {
                 Some(raw) => self.observe(raw)?,
+                // What came while a child was adopted has left the ring, so nothing wakes us for it.
+                None if self.probes.has_waiting() => {}
                 None => return Ok(()),
             }
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if Instant::now() >= until {
                 return Ok(());
             }
         }
     }
 
     fn observe(&mut self, raw: RawStack) -> Result<()> {
-        if let Some(observed) = self.processes.observe(&raw) {
+        if let Some(observed) = self.processes.images.observe(&raw) {
             for warning in &observed.warnings {
                 self.recorder.warn(warning)?;
             }
@@ -247,11 +270,18 @@ impl Session {
     fn finish(mut self, reason: EndReason) -> Result<Outcome> {
         self.probes.close_overhead_window();
         self.probes.let_loads_pass();
-        self.take_events_until(None)?;
+        insistence::listen();
+        self.take_events_until(Instant::now() + AT_THE_END)?;
+        self.look_around()?;
+        for tgid in self.processes.behind() {
+            self.look_at_mappings(Some(tgid))?;
+        }
+        self.take_events()?;
+        self.keep_unobserved()?;
         // The last reading is the window's end: it comes before detaching, while all probes act.
-        self.tick()?;
+        self.read()?;
         let doubts: Vec<Warning> =
-            self.processes.resolvers().filter_map(|(_, resolver)| resolver.doubts()).collect();
+            self.processes.images.resolvers().filter_map(Resolver::doubts).collect();
         doubts.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         if let Some(observer) = &mut self.python_objects {
             observer.look(true);
@@ -275,18 +305,8 @@ impl Session {
             }
         }
         self.tell_of_the_unfollowed()?;
-        let raw_stacks: Vec<_> = self.recorder.recording.raw_stacks.values().cloned().collect();
-        for raw in raw_stacks {
-            if let Some(resolver) = self.processes.resolver(raw.image) {
-                self.recorder.resolved(resolver.resolve(&raw))?;
-            }
-        }
+        self.name_stacks()?;
         let recording = &mut self.recorder.recording;
-        recording.mappings = self
-            .processes
-            .resolvers()
-            .flat_map(|(image, resolver)| mapped_files(image, resolver))
-            .collect();
         let meta = &mut recording.meta;
         meta.end = reason;
         meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
@@ -301,6 +321,33 @@ impl Session {
         // Waits for the last probe.
         drop(self.probes);
         Ok(Outcome { recording, folder })
+    }
+
+    /// Keeps the stacks that nobody had the time to look at. They are named as far as that can be
+    /// done when code objects and files may be gone.
+    fn keep_unobserved(&mut self) -> Result<()> {
+        self.not_looked_at = self.unobserved.len() as u64;
+        for raw in std::mem::take(&mut self.unobserved) {
+            self.recorder.stack(raw)?;
+        }
+        Ok(())
+    }
+
+    /// Names all stacks, image by image: what is known of one is let go before the next.
+    fn name_stacks(&mut self) -> Result<()> {
+        let raw_stacks = std::mem::take(&mut self.recorder.recording.raw_stacks);
+        let mut of_image: HashMap<u32, Vec<&RawStack>> = HashMap::new();
+        for raw in raw_stacks.values() {
+            of_image.entry(raw.image).or_default().push(raw);
+        }
+        for (image, mut resolver) in self.processes.images.take() {
+            for raw in of_image.remove(&image).unwrap_or_default() {
+                self.recorder.resolved(resolver.resolve(raw))?;
+            }
+            self.recorder.recording.mappings.extend(mapped_files(image, &resolver));
+        }
+        self.recorder.recording.raw_stacks = raw_stacks;
+        Ok(())
     }
 
     /// Without `--follow`, says what is missing.
@@ -324,7 +371,7 @@ impl Session {
 
     fn say_who_is_followed(&self) {
         let console = &self.recorder.console;
-        match (self.config.follow, self.processes.count() - 1, self.early_children) {
+        match (self.config.follow, self.processes.count().saturating_sub(1), self.early_children) {
             (true, 0, _) => console.say("its children will be followed as they come"),
             (true, count, _) => console.say(&format!("{count} of its children are followed too")),
             (false, _, 0) => {}

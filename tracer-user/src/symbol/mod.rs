@@ -1,6 +1,9 @@
 //! From addresses to names: raw stacks become stacks that people read. Native frames are named
 //! late, from files kept open; Python frames at once, while the code objects still exist.
 
+mod allowance;
+mod debug_info;
+mod former;
 mod merge;
 mod native;
 
@@ -9,11 +12,13 @@ use crate::runtime::python::{CodeReader, PythonRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::target::Target;
 use crate::warning::Warning;
+pub use debug_info::DebugInfo;
 pub use merge::ARENA_FRAME;
 use merge::{Place, PythonSlot};
 use native::Native;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use tracer_common::record::PythonFrame;
 
@@ -85,8 +90,18 @@ enum PythonName {
 impl Resolver {
     /// For process `tgid`, as `target` was discovered, with the CPython in it.
     pub fn new(tgid: u32, target: &Target, python: Option<PythonRuntime>) -> Self {
+        Self::sharing(&Rc::default(), tgid, target, python)
+    }
+
+    /// As [`Self::new`], one of many that map the same files.
+    pub fn sharing(
+        debug_info: &Rc<DebugInfo>,
+        tgid: u32,
+        target: &Target,
+        python: Option<PythonRuntime>,
+    ) -> Self {
         let mut resolver = Self {
-            native: Native::new(target.clone()),
+            native: Native::new(target.clone(), Rc::clone(debug_info)),
             python: None,
             reader: None,
             parent: None,
@@ -138,6 +153,19 @@ impl Resolver {
     /// Reads the address space again, so that code that was mapped since is known.
     pub fn look_again(&mut self) -> Observed {
         self.native.look_again()
+    }
+
+    /// Whether stacks led to code that is still unknown, for want of time to read the address space.
+    pub fn is_behind(&self) -> bool {
+        self.native.is_behind()
+    }
+
+    /// The target has ended, or runs another image, and all its stacks were observed: what serves
+    /// to observe more is let go.
+    pub fn settle(&mut self) {
+        self.reader = None;
+        self.parent = None;
+        self.frames = HashMap::new();
     }
 
     /// The stack as people read it. Works after the target has ended.

@@ -1,15 +1,16 @@
 //! Native addresses: which file, which function, which line. Symbols and DWARF are blazesym's
 //! work; files are reached through descriptors, so that it works when the target has ended.
 
-use super::{CapturedMapping, Observed};
+use super::allowance::Allowance;
+use super::former::Former;
+use super::{CapturedMapping, DebugInfo, Observed};
 use crate::stack::{Frame, FrameKind};
+use crate::target::Target;
 use crate::target::mapping::Mapping;
-use crate::target::{MappedFile, Target};
-use blazesym::symbolize::source::{Elf, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+use blazesym::symbolize::{CodeInfo, Sym};
 use std::collections::{HashMap, HashSet};
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::time::Instant;
 
 /// Addresses that are remembered, named or refused.
 const MAX_CACHED: usize = 1 << 20;
@@ -20,28 +21,28 @@ const MAX_NAME_CHARACTERS: usize = 1024;
 #[derive(Debug)]
 pub struct Native {
     target: Target,
-    /// Code mappings that went away since: recorded stacks may still point into them.
-    former: Vec<Mapping>,
-    symbolizer: Symbolizer,
+    /// Code mappings that went away since.
+    former: Former,
+    debug_info: Rc<DebugInfo>,
     named: HashMap<u64, Vec<Frame>>,
     /// Pages that were looked for in vain: not worth reading the address space for again.
     strange: HashSet<u64>,
+    allowance: Allowance,
+    /// A stack led to unknown code when nothing was left to read the address space for.
+    is_behind: bool,
 }
 
 impl Native {
     /// For `target`.
-    pub fn new(target: Target) -> Self {
-        let symbolizer = Symbolizer::builder()
-            .enable_auto_reload(false)
-            .enable_code_info(true)
-            .enable_inlined_fns(true)
-            .build();
+    pub fn new(target: Target, debug_info: Rc<DebugInfo>) -> Self {
         Self {
             target,
-            former: Vec::new(),
-            symbolizer,
+            former: Former::default(),
+            debug_info,
             named: HashMap::new(),
             strange: HashSet::new(),
+            allowance: Allowance::new(Instant::now()),
+            is_behind: false,
         }
     }
 
@@ -50,7 +51,8 @@ impl Native {
         &self.target
     }
 
-    /// Reads the address space again if any return address is in no known code.
+    /// Reads the address space again if any return address is in no known code, and too much time
+    /// has not gone into that already.
     pub fn learn(&mut self, return_avmas: &[u64]) -> Observed {
         let page = |avma: &u64| avma.saturating_sub(1) >> 12;
         let unknown: Vec<u64> = return_avmas
@@ -63,10 +65,19 @@ impl Native {
             .map(page)
             .filter(|page| !self.strange.contains(page))
             .collect();
-        if unknown.is_empty() || !self.target.is_alive() {
+        if unknown.is_empty() {
+            return Observed::default();
+        }
+        let began = Instant::now();
+        if !self.allowance.is_left(began) {
+            self.is_behind = true;
+            return Observed::default();
+        }
+        if !self.target.is_alive() {
             return Observed::default();
         }
         let observed = self.look_again();
+        self.allowance.spend(began.elapsed(), Instant::now());
         if self.strange.len() < MAX_CACHED {
             let target = &self.target;
             self.strange.extend(unknown.into_iter().filter(|page| {
@@ -76,8 +87,14 @@ impl Native {
         observed
     }
 
+    /// Whether stacks led to code that is still unknown since there was no time to read.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
     /// Reads the address space again.
     pub fn look_again(&mut self) -> Observed {
+        self.is_behind = false;
         let before = self.target.mappings.clone();
         let Ok(warnings) = self.target.refresh() else { return Observed::default() };
         if self.target.mappings.is_empty() {
@@ -92,9 +109,9 @@ impl Native {
             let gone = |mapping: &Mapping| {
                 mapping.executable
                     && mapping.file.is_some()
-                    && !self.target.mappings.contains(mapping)
+                    && self.target.mapping_at(mapping.start_avma) != Some(mapping)
             };
-            self.former.extend(before.into_iter().filter(gone));
+            before.into_iter().filter(gone).for_each(|mapping| self.former.add(mapping));
             self.named.clear();
             self.strange.clear();
         }
@@ -116,11 +133,7 @@ impl Native {
     }
 
     fn look_up(&self, avma: u64) -> Vec<Frame> {
-        let mapping = self
-            .target
-            .mapping_at(avma)
-            .or_else(|| self.former.iter().rev().find(|mapping| mapping.contains(avma)));
-        let Some(mapping) = mapping else {
+        let Some(mapping) = self.target.mapping_at(avma).or_else(|| self.former.at(avma)) else {
             return vec![nameless("[unknown]".to_owned(), None, None)];
         };
         let offset = mapping.file_offset.saturating_add(avma - mapping.start_avma);
@@ -139,19 +152,8 @@ impl Native {
             Some(offset),
         );
         bare.build_id.clone_from(&file.elf.build_id);
-        let named = file.elf.svma_of(offset).and_then(|svma| self.symbolize(file, svma, &bare));
-        named.unwrap_or_else(|| vec![bare])
-    }
-
-    fn symbolize(&self, file: &Arc<MappedFile>, svma: u64, bare: &Frame) -> Option<Vec<Frame>> {
-        let source =
-            Source::Elf(Elf::new(format!("/proc/self/fd/{}", file.elf.file().as_raw_fd())));
-        // A file whose DWARF is damaged is like one without.
-        let symbolized = self.symbolizer.symbolize_single(&source, Input::VirtOffset(svma)).ok()?;
-        match symbolized {
-            Symbolized::Sym(symbol) => Some(frames_of(&symbol, bare)),
-            Symbolized::Unknown(_) => None,
-        }
+        let symbol = file.elf.svma_of(offset).and_then(|svma| self.debug_info.symbol(file, svma));
+        symbol.map_or_else(|| vec![bare.clone()], |symbol| frames_of(&symbol, &bare))
     }
 
     /// The code files in the address space.
