@@ -67,6 +67,20 @@ fn threads_that_end_leave_room_for_others() {
     assert_sites(&report, &truth);
 }
 
+#[test]
+fn a_process_that_goes_on_without_its_first_thread_is_not_called_steady() {
+    if !may_trace() {
+        return;
+    }
+    let mut target = Target::spawn(c_target("first_thread"), &[] as &[&str]);
+    let (report, truth, finished) = Outlive::attach(target.pid()).watch(&mut target);
+    assert_eq!(truth["allocated"], 20);
+    assert_eq!(report.loss("first_threads_ended"), 1);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    assert!(finished.stderr.contains("The first thread of process"), "{}", finished.stderr);
+    assert!(target.finish().success());
+}
+
 fn check_exec(mode: &str) {
     if !may_trace() {
         return;

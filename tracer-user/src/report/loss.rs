@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use tracer_common::counter::{Class, Counter};
 
 /// Losses of user space that are always shown, also when they are zero.
-const USER_LOSSES: [&str; 3] =
-    ["capture_bytes_refused", "unknown_capture_records", "unknown_records"];
+const USER_LOSSES: [&str; 5] = [
+    "capture_bytes_refused",
+    "first_threads_ended",
+    "stacks_not_looked_at",
+    "unknown_capture_records",
+    "unknown_records",
+];
 
 pub(super) struct Losses {
     pub(super) all: BTreeMap<String, u64>,

@@ -6,6 +6,7 @@ mod console;
 mod describe;
 mod descriptor;
 mod epoch;
+mod first_thread;
 mod guardian;
 mod held;
 mod images;

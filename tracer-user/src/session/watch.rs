@@ -6,6 +6,7 @@ use super::{
     describe::{describe, mapped_files},
     descriptor::{readable, sleep_until},
     epoch::Epochs,
+    first_thread::FirstThreads,
     held::Held,
     insistence, measure,
     output::Folder,
@@ -74,6 +75,7 @@ pub struct Session {
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
     pub(super) python_objects: Option<Observer>,
+    first_threads: FirstThreads,
 }
 
 impl Session {
@@ -105,6 +107,7 @@ impl Session {
             overhead_until: None,
             kernel_peak_bytes: 0,
             python_objects,
+            first_threads: FirstThreads::default(),
             config,
         };
         for warning in std::mem::take(&mut started.warnings) {
@@ -175,6 +178,8 @@ impl Session {
     fn look_around(&mut self) -> Result<()> {
         let warnings = self.processes.look_for_python(&mut self.probes);
         warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
+        let warnings = self.first_threads.look(self.processes.followed.keys().copied());
+        warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         self.look_at_mappings(None)
     }
 
@@ -184,6 +189,9 @@ impl Session {
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
         if self.not_looked_at > 0 {
             tick.counters.user.insert("stacks_not_looked_at".into(), self.not_looked_at);
+        }
+        if self.first_threads.count() > 0 {
+            tick.counters.user.insert("first_threads_ended".into(), self.first_threads.count());
         }
         tick.memory = measure::target_memory(self.tgid);
         if self.config.follow {

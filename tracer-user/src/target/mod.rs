@@ -239,6 +239,13 @@ impl Target {
     }
 }
 
+/// Whether the first thread of process `tgid` has ended while others go on.
+pub fn has_lost_first_thread(tgid: u32) -> bool {
+    status::Stat::read(tgid).is_ok_and(|stat| stat.is_zombie())
+        && std::fs::read_dir(format!("/proc/{tgid}/task"))
+            .is_ok_and(|threads| threads.take(2).count() > 1)
+}
+
 /// Finds out what there is to know about process `pid` (of this PID namespace).
 ///
 /// # Errors
