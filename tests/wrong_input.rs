@@ -32,19 +32,24 @@ fn assert_nothing_written(folder: &Path, what: &str) {
     assert!(left.is_empty(), "{what}: left behind {left:?}");
 }
 
-/// `attach PID` is refused, and writes nothing.
-fn check_attach(pid: u32, what: &str, words: &[&str]) {
-    let folder = tempfile::tempdir().expect("scratch folder");
-    let out = folder.path().join("out");
+/// `attach PID` for a second, with a folder for the results.
+fn attach(pid: u32, out: &Path) -> std::process::Output {
     let pid = pid.to_string();
-    let output = run_outlive::<&OsStr>(&[
+    run_outlive::<&OsStr>(&[
         "attach".as_ref(),
         pid.as_ref(),
         "--duration".as_ref(),
         "1s".as_ref(),
         "--out".as_ref(),
         out.as_ref(),
-    ]);
+    ])
+}
+
+/// `attach PID` is refused, and writes nothing.
+fn check_attach(pid: u32, what: &str, words: &[&str]) {
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let out = folder.path().join("out");
+    let output = attach(pid, &out);
     assert_refused(&output, what, words);
     assert_nothing_written(&out, what);
 }
@@ -179,15 +184,7 @@ fn an_out_that_cannot_be_written_is_refused_before_the_session() {
     let target = Target::spawn(c_target("hold"), &["10", "64"]);
     let file = tempfile::NamedTempFile::new().expect("scratch file");
     for out in [file.path().to_owned(), file.path().join("below"), "/proc/outlive".into()] {
-        let pid = target.pid().to_string();
-        let output = run_outlive::<&OsStr>(&[
-            "attach".as_ref(),
-            pid.as_ref(),
-            "--duration".as_ref(),
-            "1s".as_ref(),
-            "--out".as_ref(),
-            out.as_ref(),
-        ]);
+        let output = attach(target.pid(), &out);
         assert_refused(
             &output,
             &format!("--out {}", out.display()),

@@ -64,7 +64,7 @@ counters! {
     StackTableFull = 14, "stack_table_full", Detail;
     /// Allocations booked without a stack because the ring buffer was full.
     StackRingFull = 15, "stack_ring_full", Detail;
-    /// Allocations booked into an older epoch because no counter slot was free.
+    /// Allocations booked into an older epoch, or without a stack, because no counter slot was free.
     SlotTableFull = 16, "slot_table_full", Detail;
     /// Process events that did not fit into the ring buffer.
     ProcessEventsLost = 17, "process_events_lost", Loss;

@@ -12,7 +12,7 @@ pub const MAX_TGIDS: u32 = 1024;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcessEntry {
-    /// Thread-group ID in the initial PID namespace.
+    /// Thread-group ID, in the PID namespace of outlive.
     pub tgid: u32,
     /// Number of its present image (1 to 65535), unique in the session: every process has one, and
     /// a new one after each exec. Part of live-map keys and stack hashes. 0: the entry is unused.

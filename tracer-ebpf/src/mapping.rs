@@ -6,12 +6,13 @@ use crate::{
     configuration::config,
     counters::count,
     maps::EVENTS,
+    process,
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
     unwind,
 };
 use aya_ebpf::{
-    helpers::{bpf_get_current_task, bpf_probe_read_kernel},
+    helpers::bpf_get_current_task,
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -154,10 +155,7 @@ fn send(mut mapping: Mapping, image: u16) {
 fn program_break() -> u64 {
     // SAFETY: returns the current task, which is alive.
     let task = unsafe { bpf_get_current_task() };
-    let mm_slot = task + u64::from(config!(kernel.task_mm));
-    // SAFETY: the helper checks the address.
-    let Ok(mm) = (unsafe { bpf_probe_read_kernel(mm_slot as *const u64) }) else { return 0 };
-    let brk_slot = mm + u64::from(config!(kernel.mm_brk));
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel(brk_slot as *const u64) }.unwrap_or(0)
+    process::pointer(task, config!(kernel.task_mm))
+        .and_then(|mm| process::pointer(mm, config!(kernel.mm_brk)))
+        .unwrap_or(0)
 }

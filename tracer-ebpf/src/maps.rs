@@ -32,7 +32,7 @@ pub static STACKS: HashMap<u64, u64> =
     HashMap::with_max_entries(DEFAULT_MAX_STACKS, BPF_F_NO_PREALLOC);
 
 /// Counters per (stack, epoch), memory-mapped by user space. Full: the birth is booked into an
-/// older epoch of its stack (`slot_table_full`).
+/// older epoch of its stack, or without one where it has none (`slot_table_full`).
 #[map(name = "OUTLIVE_SLOTS")]
 pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_MAX_SLOTS, BPF_F_MMAPABLE);
 

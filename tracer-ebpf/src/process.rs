@@ -184,8 +184,9 @@ fn word(structure: u64, offset: u32) -> Option<u32> {
     unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const u32) }.ok()
 }
 
+/// A word of the kernel's memory, at an offset in one of its structures.
 #[inline(always)]
-fn pointer(structure: u64, offset: u32) -> Option<u64> {
+pub fn pointer(structure: u64, offset: u32) -> Option<u64> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const u64) }.ok()
 }

@@ -103,7 +103,7 @@ pub fn current_tid() -> u32 {
 fn find(tid: u32) -> Option<&'static mut ThreadState> {
     let state = THREADS.get_ptr_mut(tid)?;
     // SAFETY: the entry belongs to the current thread, which is stopped in this probe; nobody
-    // else touches it, and it is removed only when the thread exits.
+    // else touches it, and it is removed only when the thread ends or calls exec.
     Some(unsafe { &mut *state })
 }
 

@@ -37,9 +37,7 @@ impl Detacher {
             let _ = queue.send(links);
         }
     }
-}
 
-impl Detacher {
     /// Takes out these, then all that is left, without pauses.
     pub fn finish(&mut self, links: Vec<Links>) {
         links.into_iter().for_each(|links| self.take(links));

@@ -4,7 +4,6 @@ use super::elf::Elf;
 use super::mapping::{FileId, Mapping};
 use super::{MappedFile, Target};
 use crate::warning::Warning;
-use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection as _};
 use std::path::Path;
 use tracer_common::limits::MAX_CODE_RANGES;
 use tracer_common::slot::walk;
@@ -130,29 +129,4 @@ fn file_walk(file: &MappedFile) -> u32 {
     } else {
         walk::NONE
     }
-}
-
-/// The functions (by unwind table) that hold the given addresses, each with how many of them it
-/// holds; file numbering.
-pub fn functions_holding(elf: &Elf, svmas: &[u64]) -> Vec<((u64, u64), usize)> {
-    let Some(section) = elf.section(".eh_frame") else { return Vec::new() };
-    let Some(bytes) = elf.section_bytes(section) else { return Vec::new() };
-    let eh_frame = EhFrame::new(&bytes, LittleEndian);
-    let bases = BaseAddresses::default().set_eh_frame(section.svma);
-    let mut sorted = svmas.to_vec();
-    sorted.sort_unstable();
-    let mut found = Vec::new();
-    let mut entries = eh_frame.entries(&bases);
-    while let Ok(Some(entry)) = entries.next() {
-        let CieOrFde::Fde(partial) = entry else { continue };
-        let Ok(fde) = partial.parse(EhFrame::cie_from_offset) else { continue };
-        let (start, end) = (fde.initial_address(), fde.initial_address().saturating_add(fde.len()));
-        let inside = sorted
-            .partition_point(|svma| *svma < end)
-            .saturating_sub(sorted.partition_point(|svma| *svma < start));
-        if inside > 0 {
-            found.push(((start, end), inside));
-        }
-    }
-    found
 }

@@ -120,12 +120,8 @@ fn lineage() -> Vec<u32> {
     let mut pids = vec![std::process::id()];
     for _ in 0..MAX_DEPTH {
         let Some(last) = pids.last() else { break };
-        let text = read_bounded(&format!("/proc/{last}/stat"), 4096).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let parent =
-            text.rfind(')').and_then(|at| text[at + 1..].split_whitespace().nth(1)?.parse().ok());
-        match parent {
-            Some(parent) if parent > 1 => pids.push(parent),
+        match Stat::read(*last).map(|stat| stat.parent_pid) {
+            Ok(parent) if parent > 1 => pids.push(parent),
             _ => break,
         }
     }

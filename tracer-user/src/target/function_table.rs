@@ -44,6 +44,15 @@ impl FunctionTable {
         let behind = self.0.partition_point(|(start, _)| *start <= svma);
         self.0[..behind].last().copied().filter(|(_, end)| svma < *end)
     }
+
+    /// The functions that hold the given addresses, each with how many of them it holds.
+    pub fn holding_any(&self, svmas: &[u64]) -> Vec<((u64, u64), usize)> {
+        let mut sorted = svmas.to_vec();
+        sorted.sort_unstable();
+        let below = |limit: u64| sorted.partition_point(|svma| *svma < limit);
+        let counted = self.0.iter().map(|range| (*range, below(range.1) - below(range.0)));
+        counted.filter(|(_, count)| *count > 0).collect()
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +69,6 @@ mod tests {
         assert_eq!(start, main.svma);
         assert!(end > start + 1);
         assert_eq!(table.holding(0), None);
+        assert_eq!(table.holding_any(&[main.svma, 0, start]), [((start, end), 2)]);
     }
 }

@@ -77,6 +77,8 @@ impl Status {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     state: char,
+    /// Process ID of the parent; 0 where it has none here.
+    pub parent_pid: u32,
     flags: u64,
     /// Start time in clock ticks since boot.
     pub start_time_ticks: u64,
@@ -95,6 +97,7 @@ impl Stat {
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_whitespace().collect();
         Some(Self {
             state: fields.first()?.chars().next()?,
+            parent_pid: fields.get(1)?.parse().ok()?,
             flags: fields.get(6)?.parse().ok()?,
             start_time_ticks: fields.get(19)?.parse().ok()?,
         })

@@ -4,8 +4,8 @@
 
 use super::decode;
 use crate::runtime::memory::{read_vec, u64_in};
-use crate::target::code_range::functions_holding;
 use crate::target::elf::{Elf, Symbol};
+use crate::target::function_table::FunctionTable;
 use std::collections::BTreeSet;
 
 /// Code of the loop that is read, in bytes: the largest function seen has 57 kB.
@@ -44,16 +44,17 @@ pub fn find(
     cold: Option<Symbol>,
 ) -> EvalCode {
     let Some(eval) = eval.filter(|eval| eval.length_bytes > 0) else { return EvalCode::default() };
+    let functions = FunctionTable::read(elf);
     let mut loops = vec![(eval.svma, eval.svma.saturating_add(eval.length_bytes))];
     match cold {
         // A named cold part may have grown no symbol size; its unwind table has one.
         Some(cold) if cold.length_bytes > 0 => {
             loops.push((cold.svma, cold.svma.saturating_add(cold.length_bytes)))
         }
-        _ => loops.extend(cold_parts(elf, loops[0])),
+        _ => loops.extend(cold_parts(elf, &functions, loops[0])),
     }
     tidy(&mut loops);
-    let mut handlers = handlers(tgid, elf, bias, &loops);
+    let mut handlers = handlers(tgid, elf, &functions, bias, &loops);
     for range in loops.iter_mut().chain(&mut handlers) {
         *range = (range.0.wrapping_add(bias), range.1.wrapping_add(bias));
     }
@@ -62,19 +63,25 @@ pub fn find(
 
 /// The functions (by unwind table) that are the loop's own: it jumps into their middle, or to them
 /// from many places. Tail calls reach other functions once or twice each, at their first byte.
-fn cold_parts(elf: &Elf, hot: (u64, u64)) -> Vec<(u64, u64)> {
+fn cold_parts(elf: &Elf, functions: &FunctionTable, hot: (u64, u64)) -> Vec<(u64, u64)> {
     let jumps = decode::jumps_out(&code_of(elf, hot, MAX_LOOP_BYTES), hot.0);
     let is_part = |((start, end), count): &((u64, u64), usize)| {
         let is_entered_inside = jumps.iter().any(|jump| start < jump && jump < end);
         *count >= MIN_JUMPS || is_entered_inside
     };
-    let holding = functions_holding(elf, &jumps);
+    let holding = functions.holding_any(&jumps);
     holding.into_iter().filter(is_part).map(|(range, _)| range).collect()
 }
 
 /// The functions that the loop dispatches to by tail calls, with all they jump to; none where it
 /// dispatches within itself.
-fn handlers(tgid: u32, elf: &Elf, bias: u64, loops: &[(u64, u64)]) -> Vec<(u64, u64)> {
+fn handlers(
+    tgid: u32,
+    elf: &Elf,
+    functions: &FunctionTable,
+    bias: u64,
+    loops: &[(u64, u64)],
+) -> Vec<(u64, u64)> {
     let is_in_loop = |svma: &u64| loops.iter().any(|(start, end)| (start..end).contains(&svma));
     let tables: BTreeSet<u64> = loops
         .iter()
@@ -89,7 +96,8 @@ fn handlers(tgid: u32, elf: &Elf, bias: u64, loops: &[(u64, u64)]) -> Vec<(u64, 
         }
     }
     // Pointers into other functions' middle (a procedure linkage table's) are no handlers.
-    let mut round: Vec<(u64, u64)> = functions_holding(elf, &wanted)
+    let mut round: Vec<(u64, u64)> = functions
+        .holding_any(&wanted)
         .into_iter()
         .map(|(range, _)| range)
         .filter(|(start, _)| wanted.contains(start))
@@ -115,7 +123,7 @@ fn handlers(tgid: u32, elf: &Elf, bias: u64, loops: &[(u64, u64)]) -> Vec<(u64, 
         if jumps.is_empty() {
             break;
         }
-        round = functions_holding(elf, &jumps).into_iter().map(|(range, _)| range).collect();
+        round = functions.holding_any(&jumps).into_iter().map(|(range, _)| range).collect();
     }
     let mut found: Vec<_> = found.into_iter().collect();
     tidy(&mut found);
