@@ -8,6 +8,7 @@ pub mod cli;
 #[cfg(test)]
 mod fuzz;
 pub mod growth;
+pub mod health;
 pub mod plan;
 pub mod printable;
 pub mod probe;

@@ -1,12 +1,7 @@
 //! `outlive plan`, `outlive doctor` and the benchmark's `outlive floor`: they watch nothing.
 
 use super::arguments::{Doctor, Floor, Look};
-use crate::{
-    plan,
-    printable::printable,
-    session,
-    target::{self, health},
-};
+use crate::{health, plan, printable::printable, session, target};
 use anyhow::Result;
 use std::io::Write as _;
 

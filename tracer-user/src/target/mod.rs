@@ -7,12 +7,11 @@ pub mod elf;
 mod error;
 pub mod find;
 pub mod function_table;
-pub mod health;
 pub mod kernel;
 pub mod mapping;
 pub mod pid_namespace;
 mod seccomp;
-mod status;
+pub mod status;
 mod vdso;
 
 pub use children::children;

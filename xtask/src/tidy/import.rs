@@ -9,7 +9,7 @@ const HOMES: [(&str, &[&str]); 7] = [
     ("aya_obj", &["tracer-user/src/probe"]),
     ("aya_log", &["tracer-user/src/probe"]),
     ("inferno", &["tracer-user/src/report"]),
-    ("gimli", &["tracer-user/src/unwind", "tracer-user/src/target/code_range"]),
+    ("gimli", &["tracer-user/src/unwind", "tracer-user/src/target/function_table"]),
     ("clap", &["tracer-user/src/cli", "xtask/"]),
     (
         "anyhow",

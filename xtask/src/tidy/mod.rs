@@ -14,8 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace;
 
 /// Folders that hold no source of ours.
-const SKIPPED_FOLDERS: [&str; 6] =
-    ["target", ".git", "node_modules", "__pycache__", "venv", "outlive-demo"];
+const SKIPPED_FOLDERS: [&str; 5] = [".git", "node_modules", "__pycache__", "venv", "outlive-demo"];
 
 /// A file to check: its path from the root, with `/`, and its text.
 struct Source<'a> {
@@ -85,7 +84,10 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let entry = entry.with_context(|| format!("reading {}", dir.display()))?;
         let (kind, name) = (entry.file_type()?, entry.file_name());
         let name = name.to_string_lossy();
-        if kind.is_dir() && !SKIPPED_FOLDERS.iter().any(|skipped| name.starts_with(skipped)) {
+        // Cargo's folder lies beside a manifest; a module of that name holds source.
+        let is_built = name == "target" && dir.join("Cargo.toml").exists();
+        let is_skipped = is_built || SKIPPED_FOLDERS.iter().any(|part| name.starts_with(part));
+        if kind.is_dir() && !is_skipped {
             collect(&entry.path(), files)?;
         } else if kind.is_file() {
             files.push(entry.path());
@@ -130,7 +132,23 @@ fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use super::{collect, table};
+    use std::fs;
+
+    #[test]
+    fn only_cargos_folder_is_no_source() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["src/target", "target"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        for file in ["Cargo.toml", "src/target/mod.rs", "target/built.rs"] {
+            fs::write(root.path().join(file), "").unwrap();
+        }
+        let mut files = Vec::new();
+        collect(root.path(), &mut files).unwrap();
+        assert!(files.contains(&root.path().join("src/target/mod.rs")));
+        assert!(!files.contains(&root.path().join("target/built.rs")));
+    }
 
     #[test]
     fn a_table_ends_where_the_next_begins() {

@@ -6,9 +6,9 @@ mod render;
 
 pub use render::{CheckView, HealthView, render_text, view};
 
-use super::kernel::Release;
-use super::status::{Status, read_bounded};
-use super::{Target, TargetError, discover};
+use crate::target::kernel::Release;
+use crate::target::status::{Status, read_bounded};
+use crate::target::{Target, TargetError, discover};
 use std::path::Path;
 
 /// Oldest kernel the probes are tested on.
