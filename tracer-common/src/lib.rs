@@ -15,6 +15,7 @@ pub mod python;
 pub mod record;
 pub mod slot;
 pub mod unwind;
+pub mod v8;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;

@@ -60,6 +60,8 @@ pub mod domain {
     pub const MMAP: u32 = 1;
     /// An object of Python's own allocator.
     pub const PYTHON: u32 = 2;
+    /// Objects of V8's heap, as its sampling profiler sees them. Never from the kernel side.
+    pub const V8: u32 = 3;
 }
 
 /// A Python frame as the kernel side saw it.
@@ -75,10 +77,12 @@ pub struct PythonFrame {
     pub is_entry: u32,
 }
 
-/// Words that frames take in a record: one each native frame, two each Python frame. A power of
-/// two, so that an index is bounded by a mask.
+/// Words that frames take in a record: one each native frame, two more where JavaScript runs in it,
+/// two each Python frame. A power of two, so that an index is bounded by a mask. A stack that is
+/// deep in both languages loses the outermost of its Python frames.
 pub const STACK_WORDS: usize = 512;
 const _: () = assert!(MAX_NATIVE_FRAMES + 2 * MAX_PYTHON_FRAMES <= STACK_WORDS);
+const _: () = assert!(3 * MAX_NATIVE_FRAMES <= STACK_WORDS);
 
 /// A stack that was never seen before. Only the words that are used are sent.
 #[repr(C)]
@@ -100,8 +104,9 @@ pub struct NewStack {
     pub python_end: u32,
     /// Number of the process's image.
     pub image: u32,
-    /// Return addresses, the allocator's caller first; behind them the Python frames, innermost
-    /// first, as [`PythonFrame::to_words`] has them.
+    /// Return addresses, the allocator's caller first, those with [`HAS_JS`](crate::v8::HAS_JS)
+    /// set followed by what [`JsFrame::to_words`](crate::v8::JsFrame::to_words) yields; behind them
+    /// the Python frames, innermost first, as [`PythonFrame::to_words`] has them.
     pub words: [u64; STACK_WORDS],
 }
 /// Bytes of [`NewStack`] before its words.

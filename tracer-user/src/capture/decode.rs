@@ -2,11 +2,12 @@
 //! before anything is taken or allocated.
 
 use super::encode::NO_TEXT;
-use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_PROCESSES};
-use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
+use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_JAVASCRIPT, WITH_PROCESSES};
+use crate::stack::{Domain, Frame, FrameKind, Generated, RawStack, Stack, StackId, WalkEnd};
 use crate::tick::{Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
 use bytes::Buf;
 use tracer_common::record::{PythonFrame, domain};
+use tracer_common::v8::JsFrame;
 
 /// What is wrong with a record's content.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +75,7 @@ fn domain_of(number: u32) -> Result<Domain> {
         domain::MALLOC => Ok(Domain::Malloc),
         domain::MMAP => Ok(Domain::Mmap),
         domain::PYTHON => Ok(Domain::Python),
+        domain::V8 => Ok(Domain::V8),
         other => Err(DecodeError::Number(other, "domain")),
     }
 }
@@ -152,13 +154,29 @@ pub(super) fn raw_stack(mut buffer: &[u8], version: u32) -> Result<RawStack> {
         })
         .collect::<Result<_>>()?;
     let image = if version < WITH_PROCESSES { 0 } else { buffer.try_get_u32_le()? };
-    finished(RawStack { id, image, domain, native, native_end, python, python_end }, buffer)
+    let js = if version < WITH_JAVASCRIPT {
+        Vec::new()
+    } else {
+        (0..depth(buffer, 24)?).map(|_| js_frame(buffer)).collect::<Result<_>>()?
+    };
+    finished(RawStack { id, image, domain, native, native_end, js, python, python_end }, buffer)
+}
+
+fn js_frame(buffer: &mut &[u8]) -> Result<JsFrame> {
+    Ok(JsFrame {
+        shared_avma: buffer.try_get_u64_le()?,
+        cookie: buffer.try_get_u32_le()?,
+        position: buffer.try_get_i32_le()?,
+        kind: buffer.try_get_u32_le()?,
+        native_index: buffer.try_get_u32_le()?,
+    })
 }
 
 /// `texts` are those recorded so far, by number; `text_bytes_left` is what this stack and all that
 /// follow may take of them.
 pub(super) fn stack(
     mut buffer: &[u8],
+    version: u32,
     texts: &[String],
     text_bytes_left: &mut usize,
 ) -> Result<Stack> {
@@ -167,9 +185,17 @@ pub(super) fn stack(
     let domain = domain_of(buffer.try_get_u32_le()?)?;
     let is_truncated = flag(buffer)?;
     let end = WalkEnd::from_number(buffer.try_get_u32_le()?);
-    let frames = (0..depth(buffer, 30)?)
+    let mut frames = (0..depth(buffer, 30)?)
         .map(|_| frame(buffer, texts, text_bytes_left))
-        .collect::<Result<_>>()?;
+        .collect::<Result<Vec<Frame>>>()?;
+    let generated = if version < WITH_JAVASCRIPT { 0 } else { depth(buffer, 12)? };
+    for _ in 0..generated {
+        let index = buffer.try_get_u32_le()?;
+        let file = known_text(buffer.try_get_u32_le()?, texts, text_bytes_left)?;
+        let line = buffer.try_get_u32_le()?;
+        let frame = frames.get_mut(index as usize).ok_or(DecodeError::Number(index, "frame"))?;
+        frame.generated = Some(Generated { file, line });
+    }
     finished(Stack { id, domain, frames, truncated: is_truncated.then_some(end) }, buffer)
 }
 
@@ -183,14 +209,7 @@ fn frame(buffer: &mut &[u8], texts: &[String], text_bytes_left: &mut usize) -> R
     };
     let mut optional = || match buffer.try_get_u32_le()? {
         NO_TEXT => Ok(None),
-        number => match texts.get(number as usize) {
-            Some(text) => {
-                *text_bytes_left =
-                    text_bytes_left.checked_sub(text.len()).ok_or(DecodeError::Texts)?;
-                Ok(Some(text.clone()))
-            }
-            None => Err(DecodeError::Number(number, "text")),
-        },
+        number => known_text(number, texts, text_bytes_left).map(Some),
     };
     let function = optional()?.ok_or(DecodeError::Number(NO_TEXT, "text"))?;
     let (file, module, build_id) = (optional()?, optional()?, optional()?);
@@ -198,7 +217,14 @@ fn frame(buffer: &mut &[u8], texts: &[String], text_bytes_left: &mut usize) -> R
     let (line, offset) = (buffer.try_get_u32_le()?, buffer.try_get_u64_le()?);
     let line = (present & 1 != 0).then_some(line);
     let offset = (present & 2 != 0).then_some(offset);
-    Ok(Frame { kind, function, file, line, module, build_id, offset })
+    Ok(Frame { kind, function, file, line, module, build_id, offset, generated: None })
+}
+
+/// A copy of a recorded text, out of what is left for them.
+fn known_text(number: u32, texts: &[String], text_bytes_left: &mut usize) -> Result<String> {
+    let text = texts.get(number as usize).ok_or(DecodeError::Number(number, "text"))?;
+    *text_bytes_left = text_bytes_left.checked_sub(text.len()).ok_or(DecodeError::Texts)?;
+    Ok(text.clone())
 }
 
 /// A text of frames.

@@ -1,6 +1,6 @@
 //! Records into bytes. All numbers little-endian; every layout is read back in `decode`.
 
-use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack};
+use crate::stack::{Domain, Frame, FrameKind, Generated, RawStack, Stack};
 use crate::tick::{MemorySplit, Tick};
 use bytes::{BufMut, BytesMut};
 use tracer_common::record::domain;
@@ -13,6 +13,7 @@ pub(super) fn domain_number(of: Domain) -> u32 {
         Domain::Malloc => domain::MALLOC,
         Domain::Mmap => domain::MMAP,
         Domain::Python => domain::PYTHON,
+        Domain::V8 => domain::V8,
     }
 }
 
@@ -83,6 +84,14 @@ pub(super) fn raw_stack(stack: &RawStack, out: &mut BytesMut) {
         out.put_u32_le(frame.is_entry);
     }
     out.put_u32_le(stack.image);
+    out.put_u32_le(stack.js.len() as u32);
+    for frame in &stack.js {
+        out.put_u64_le(frame.shared_avma);
+        out.put_u32_le(frame.cookie);
+        out.put_i32_le(frame.position);
+        out.put_u32_le(frame.kind);
+        out.put_u32_le(frame.native_index);
+    }
 }
 
 /// Texts go through `number`, which hands out (and records) a number for each.
@@ -94,6 +103,16 @@ pub(super) fn stack(stack: &Stack, number: &mut impl FnMut(&str) -> u32, out: &m
     out.put_u32_le(stack.frames.len() as u32);
     for frame in &stack.frames {
         put_frame(frame, number, out);
+    }
+    let generated: Vec<(u32, &Generated)> = (0..)
+        .zip(&stack.frames)
+        .filter_map(|(index, frame)| Some((index, frame.generated.as_ref()?)))
+        .collect();
+    out.put_u32_le(generated.len() as u32);
+    for (index, generated) in generated {
+        out.put_u32_le(index);
+        out.put_u32_le(number(&generated.file));
+        out.put_u32_le(generated.line);
     }
 }
 

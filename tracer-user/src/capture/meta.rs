@@ -29,6 +29,54 @@ pub struct Meta {
     pub children_missed: u64,
     /// What is seen of Python's small objects, where the target runs Python.
     pub python_objects: Option<PythonObjects>,
+    /// The target's V8, where it has one.
+    pub node: Option<NodeMeta>,
+}
+
+/// The V8 of a target, at the session's end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeMeta {
+    /// Version of V8.
+    pub v8_version: String,
+    /// How its heap was looked into; `None` where it was not.
+    pub js_heap: Option<JsHeapMeta>,
+    /// Heaps that run side by side: one, and one more each worker thread; `None` where unknown.
+    pub isolates: Option<u32>,
+    /// Parts of the main heap, as V8 tells them; empty where it was not asked.
+    pub spaces: Vec<HeapSpace>,
+    /// Memory outside the heap that its objects keep alive (Buffers), as V8 tells it; bytes.
+    pub external_bytes: Option<u64>,
+}
+
+/// A part of V8's heap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HeapSpace {
+    /// As V8 calls it (`old_space`).
+    pub name: String,
+    /// Taken by objects; bytes.
+    pub used_bytes: u64,
+    /// Taken from the system; bytes.
+    pub size_bytes: u64,
+}
+
+/// How V8's heap was looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JsHeapMeta {
+    /// `listening`: the inspector was open; `signal`: it was opened for this session; `launched`:
+    /// the command was started with it.
+    pub way: String,
+    /// Mean distance between two samples; bytes.
+    pub sampling_interval_bytes: u64,
+    /// Profiles that were fetched, the main thread's and the workers'.
+    pub profiles: u64,
+    /// The longest that a fetch kept the program waiting, its garbage collection included;
+    /// nanoseconds.
+    pub longest_pause_ns: u64,
+    /// Whether the inspector is closed again; `None` where it was not opened for this session.
+    pub closed: Option<bool>,
 }
 
 /// A process that was followed.

@@ -13,8 +13,8 @@ mod writer;
 
 pub use decode::DecodeError;
 pub use meta::{
-    EndReason, Host, MappedFile, Meta, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning,
-    Settings, TargetMeta, TracerMemory, Window,
+    EndReason, HeapSpace, Host, JsHeapMeta, MappedFile, Meta, NodeMeta, ProcessEnd, ProcessMeta,
+    PythonObjects, RecordedWarning, Settings, TargetMeta, TracerMemory, Window,
 };
 pub use reader::{CaptureError, read, read_from};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};
@@ -26,9 +26,11 @@ use std::collections::BTreeMap;
 /// First bytes of a capture.
 const MAGIC: [u8; 8] = *b"OUTLIVE\0";
 /// Version of the format; a reader refuses later ones.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The first version whose ticks and stacks name processes.
 const WITH_PROCESSES: u32 = 2;
+/// The first version whose stacks have JavaScript frames.
+const WITH_JAVASCRIPT: u32 = 3;
 /// Longest record that is written or believed, in bytes. A tick of a full counter table
 /// (262,144 slots of 44 bytes) fits.
 const MAX_RECORD_BYTES: u32 = 32 * 1024 * 1024;

@@ -162,7 +162,8 @@ impl<R: Read> Reader<R> {
             }
             kind::TEXT => self.texts.push(decode::frame_text(payload)?),
             kind::STACK => {
-                let stack = decode::stack(payload, &self.texts, &mut self.text_bytes_left)?;
+                let stack =
+                    decode::stack(payload, self.version, &self.texts, &mut self.text_bytes_left)?;
                 recording.stacks.insert(stack.id, stack);
             }
             kind::WARNING => recording.warnings.push(decode::json::<RecordedWarning>(payload)?),

@@ -1,10 +1,11 @@
 //! Captures there and back, cut short, damaged, foreign.
 
 use super::*;
-use crate::stack::{Domain, Frame, FrameKind, WalkEnd};
+use crate::stack::{Domain, Frame, FrameKind, Generated, WalkEnd};
 use crate::tick::{MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
 use std::path::Path;
 use tracer_common::record::PythonFrame;
+use tracer_common::v8::JsFrame;
 
 fn tick(second: u64) -> Tick {
     let site = SiteReading {
@@ -36,6 +37,7 @@ fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
         domain: Domain::Malloc,
         native: vec![0x1000, 0x2000],
         native_end: WalkEnd::Bottom,
+        js: vec![JsFrame { shared_avma: 8, cookie: 7, position: -3, kind: 1, native_index: 1 }],
         python: vec![PythonFrame { code_avma: 9, instr_offset: -2, is_entry: 1 }],
         python_end: WalkEnd::Unknown(99),
     };
@@ -53,6 +55,7 @@ fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
         module: None,
         build_id: None,
         offset: Some(4),
+        generated: Some(Generated { file: "bundle.js".into(), line: 7 }),
     };
     let stack = Stack {
         id: StackId(77),
@@ -111,7 +114,8 @@ fn a_capture_of_version_1_is_read() {
         rest = behind;
         let added = match kind {
             kind::TICK => 4 + 36,
-            kind::RAW_STACK => 4,
+            kind::RAW_STACK => 4 + 4 + 24,
+            kind::STACK => 4 + 2 * 12,
             _ => 0,
         };
         let payload = &payload[..length - added];
@@ -125,7 +129,12 @@ fn a_capture_of_version_1_is_read() {
     assert_eq!(old.aggregate.process_memory(0), None);
     assert!(new.aggregate.process_memory(0).is_some());
     assert_eq!((old.raw_stacks[&StackId(77)].image, new.raw_stacks[&StackId(77)].image), (0, 1));
-    assert_eq!(old.stacks, new.stacks);
+    assert!(old.raw_stacks[&StackId(77)].js.is_empty());
+    let mut stacks = new.stacks;
+    stacks.values_mut().flat_map(|stack| &mut stack.frames).for_each(|frame| {
+        assert!(frame.generated.take().is_some());
+    });
+    assert_eq!(old.stacks, stacks);
 }
 
 #[test]
@@ -215,6 +224,7 @@ fn stack_of_first_text(frame_count: u32) -> Vec<u8> {
         payload.extend([0xff; 12]);
         payload.extend([0; 13]);
     }
+    payload.extend(0u32.to_le_bytes());
     payload
 }
 
@@ -236,9 +246,9 @@ fn a_small_file_cannot_ask_for_much_memory() {
     let texts = ["x".repeat(1000)];
     let mut left = 25_000;
     let frames = stack_of_first_text(10);
-    assert_eq!(decode::stack(&frames, &texts, &mut left).expect("first").frames.len(), 10);
-    assert!(decode::stack(&frames, &texts, &mut left).is_ok());
-    assert_eq!(decode::stack(&frames, &texts, &mut left), Err(DecodeError::Texts));
+    assert_eq!(decode::stack(&frames, VERSION, &texts, &mut left).expect("first").frames.len(), 10);
+    assert!(decode::stack(&frames, VERSION, &texts, &mut left).is_ok());
+    assert_eq!(decode::stack(&frames, VERSION, &texts, &mut left), Err(DecodeError::Texts));
 }
 
 #[test]
@@ -254,6 +264,7 @@ fn what_is_written_can_be_read_however_long_its_texts_are() {
         module: None,
         build_id: None,
         offset: None,
+        generated: None,
     };
     let stack = |id, depth| Stack {
         id: StackId(id),

@@ -5,6 +5,7 @@ use bytes::Buf as _;
 use tracer_common::{
     limits::{MAX_NATIVE_FRAMES, MAX_PYTHON_FRAMES},
     record::{Mapping, NEW_STACK_PREFIX_BYTES, Process, PythonFrame, domain, kind, process_op},
+    v8::{HAS_JS, JsFrame},
 };
 
 /// A rare event, decoded.
@@ -73,10 +74,18 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
     if native_count > MAX_NATIVE_FRAMES || python_count > MAX_PYTHON_FRAMES {
         return None;
     }
-    if bytes.len() < 8 * (native_count + 2 * python_count) {
+    let (mut native, mut js) = (Vec::with_capacity(native_count), Vec::new());
+    for index in 0..native_count as u32 {
+        let word = bytes.try_get_u64_le().ok()?;
+        if word & HAS_JS != 0 {
+            let words = [bytes.try_get_u64_le().ok()?, bytes.try_get_u64_le().ok()?];
+            js.push(JsFrame::from_words(words, index));
+        }
+        native.push(word & !HAS_JS);
+    }
+    if bytes.len() < 16 * python_count {
         return None;
     }
-    let native = (0..native_count).map(|_| bytes.get_u64_le()).collect();
     let python = (0..python_count)
         .map(|_| PythonFrame {
             code_avma: bytes.get_u64_le(),
@@ -84,7 +93,7 @@ fn new_stack(mut bytes: &[u8]) -> Option<Event> {
             is_entry: bytes.get_u32_le(),
         })
         .collect();
-    let stack = RawStack { id, image, domain, native, native_end, python, python_end };
+    let stack = RawStack { id, image, domain, native, native_end, js, python, python_end };
     Some(Event::NewStack(stack))
 }
 

@@ -182,6 +182,7 @@ fn unresolved(recording: &Recording, id: StackId) -> Stack {
         module: None,
         build_id: None,
         offset,
+        generated: None,
     };
     let raw = recording.raw_stacks.get(&id);
     let frames = match raw {
@@ -204,6 +205,10 @@ fn frame_report(frame: &Frame) -> FrameReport {
         module: frame.module.clone(),
         build_id: frame.build_id.clone(),
         offset: frame.offset,
+        generated: frame.generated.as_ref().map(|generated| GeneratedReport {
+            file: generated.file.clone(),
+            line: generated.line,
+        }),
     }
 }
 

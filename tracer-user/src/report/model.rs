@@ -231,6 +231,17 @@ pub struct FrameReport {
     pub module: Option<String>,
     pub build_id: Option<String>,
     pub offset: Option<u64>,
+    /// Where the code that runs has it, when a source map led to `file` and `line`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated: Option<GeneratedReport>,
+}
+
+/// A place in code that a compiler wrote.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[allow(missing_docs)]
+pub struct GeneratedReport {
+    pub file: String,
+    pub line: u32,
 }
 
 fn kind_name<S: serde::Serializer>(kind: &FrameKind, serializer: S) -> Result<S::Ok, S::Error> {

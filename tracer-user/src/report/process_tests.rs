@@ -62,6 +62,7 @@ fn recording(workers: &[Worker]) -> Recording {
             domain: Domain::Malloc,
             native: vec![1, 2],
             native_end: WalkEnd::Bottom,
+            js: Vec::new(),
             python: Vec::new(),
             python_end: WalkEnd::Bottom,
         };

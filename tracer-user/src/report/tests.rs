@@ -23,6 +23,7 @@ fn frame(
         module: module.map(Into::into),
         build_id: module.map(|_| "c0ffee".into()),
         offset: Some(offset),
+        generated: None,
     }
 }
 
@@ -101,6 +102,7 @@ fn recording(ticks: u64, leak: bool) -> Recording {
             domain: Domain::Malloc,
             native: vec![1, 2],
             native_end: WalkEnd::Bottom,
+            js: Vec::new(),
             python: Vec::new(),
             python_end: WalkEnd::Bottom,
         };

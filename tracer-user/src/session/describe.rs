@@ -64,6 +64,7 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
         end: EndReason::Unknown,
         tracer: None,
         python_objects: None,
+        node: None,
         processes: Vec::new(),
         children_missed: 0,
     }

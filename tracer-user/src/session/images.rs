@@ -125,6 +125,7 @@ mod tests {
             domain: Domain::Malloc,
             native: vec![0x10],
             native_end: WalkEnd::Bottom,
+            js: Vec::new(),
             python: Vec::new(),
             python_end: WalkEnd::Absent,
         }

@@ -14,15 +14,18 @@ pub enum Domain {
     Mmap,
     /// An object of Python's own allocator.
     Python,
+    /// Objects of V8's heap, as its sampling profiler sees them.
+    V8,
 }
 
 impl Domain {
-    /// Name in reports: `malloc`, `mmap`, `python`.
+    /// Name in reports: `malloc`, `mmap`, `python`, `v8`.
     pub const fn name(self) -> &'static str {
         match self {
             Domain::Malloc => "malloc",
             Domain::Mmap => "mmap",
             Domain::Python => "python",
+            Domain::V8 => "v8",
         }
     }
 }
@@ -126,6 +129,8 @@ pub struct RawStack {
     pub native: Vec<u64>,
     /// How the native walk ended.
     pub native_end: WalkEnd,
+    /// JavaScript frames, innermost first; each stands in the place of a native frame.
+    pub js: Vec<tracer_common::v8::JsFrame>,
     /// Python frames, innermost first.
     pub python: Vec<tracer_common::record::PythonFrame>,
     /// How the Python walk ended.
@@ -174,6 +179,17 @@ pub struct Frame {
     pub build_id: Option<String>,
     /// Offset in the module file (native), or bytecode offset (Python).
     pub offset: Option<u64>,
+    /// Where the code that runs has it, when a source map led from there to `file` and `line`.
+    pub generated: Option<Generated>,
+}
+
+/// A place in code that a compiler wrote (TypeScript's output, a bundle).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generated {
+    /// Its file.
+    pub file: String,
+    /// Line, 1-based.
+    pub line: u32,
 }
 
 /// A stack as people read it.

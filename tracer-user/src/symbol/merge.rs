@@ -100,6 +100,7 @@ fn arena(native: &[NativeSlot]) -> Vec<Frame> {
         module: first.and_then(|frame| frame.module.clone()),
         build_id: first.and_then(|frame| frame.build_id.clone()),
         offset: first.and_then(|frame| frame.offset),
+        generated: None,
     }]
 }
 
@@ -118,6 +119,7 @@ mod tests {
             module: Some(PYTHON.into()),
             build_id: None,
             offset: None,
+            generated: None,
         }
     }
 

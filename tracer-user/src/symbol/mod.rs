@@ -277,6 +277,7 @@ impl Resolver {
             module: None,
             build_id: None,
             offset: object.bytecode_offset(record.instr_offset),
+            generated: None,
         });
         if self.frames.len() >= MAX_OBSERVED {
             self.frames.clear();
@@ -296,6 +297,7 @@ fn unreadable(record: &PythonFrame) -> Frame {
         module: None,
         build_id: None,
         offset: None,
+        generated: None,
     }
 }
 

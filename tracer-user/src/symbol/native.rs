@@ -202,5 +202,6 @@ fn nameless(function: String, module: Option<String>, offset: Option<u64>) -> Fr
         module,
         build_id: None,
         offset,
+        generated: None,
     }
 }

@@ -12,6 +12,7 @@ fn raw(native: Vec<u64>) -> RawStack {
         domain: Domain::Malloc,
         native,
         native_end: WalkEnd::Bottom,
+        js: Vec::new(),
         python: Vec::new(),
         python_end: WalkEnd::Absent,
     }

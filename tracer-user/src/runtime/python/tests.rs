@@ -190,6 +190,7 @@ fn named_after_the_end(child: Running, target: &Target, runtime: &PythonRuntime,
         domain: Domain::Malloc,
         native: vec![runtime.eval.loops.last().unwrap().0 + 64],
         native_end: WalkEnd::NoFramePointer,
+        js: Vec::new(),
         python: frames
             .into_iter()
             .map(|(code_avma, instr_offset, is_entry)| PythonFrame {
