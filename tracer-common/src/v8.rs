@@ -19,6 +19,12 @@ pub const JS_BUILTIN: u32 = 3;
 /// V8's own code is mapped at up to this many places.
 pub const BUILTIN_SPANS: usize = 2;
 
+/// `SharedFunctionInfo`'s first field, in every version: what it runs, or a small integer in a
+/// function that is part of V8.
+pub const SHARED_DATA: u32 = 8;
+/// Bytes of a `SharedFunctionInfo` from [`SHARED_DATA`] on in which its name and script lie.
+pub const SHARED_BYTES: u32 = 64;
+
 /// A range of addresses of the target: `[start_avma, end_avma)`; both 0 where there is none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 //! knows where the interpreter's loop is.
 //!
 //! What takes long to verify stands in functions of their own with global linkage
-//! (`walk_stack`, `take_frame`, `walk_python`, `read_frame`, `find_rule`, `fill_window`,
-//! `pending_return`): the verifier looks at such a function once and not at each of its calls.
+//! (`walk_stack`, `take_frame`, `take_js_frame`, `walk_python`, `read_frame`, `find_rule`,
+//! `fill_window`, `pending_return`): the verifier looks at such a function once and not at each of its calls.
 
+mod js;
 pub mod native;
 mod python;
 mod rule;

@@ -92,7 +92,7 @@ fn frame_address(thread: &mut ThreadState, rule: &Rule, frame: &Registers) -> Re
 
 /// A frame pointer is followed only when it can be one.
 #[inline(always)]
-fn believe_frame_pointer(frame: &Registers) -> Result<(), u32> {
+pub fn believe_frame_pointer(frame: &Registers) -> Result<(), u32> {
     if frame.bp == 0 {
         return Err(walk_end::BOTTOM);
     }

@@ -1,0 +1,164 @@
+//! JavaScript frames: what the slots of a native frame say of the function that runs in it.
+//!
+//! JavaScript runs in native frames with frame pointers, so the native walk comes to them by
+//! itself; here is only asked which of them are, and whose. Naming is user space's business. The
+//! thread is stopped in a probe; its memory is hostile input all the same.
+
+use super::{
+    mix,
+    rule::{self, Number},
+    step, window,
+};
+use crate::{process, thread::ThreadState};
+use aya_ebpf::helpers::{bpf_probe_read_user, generated};
+use core::ffi::c_void;
+use tracer_common::{
+    record::STACK_WORDS,
+    v8::{
+        HAS_JS, JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame, SHARED_BYTES, SHARED_DATA, Span,
+        V8Layout, cookie,
+    },
+};
+
+/// Low bits of a tagged word: a small integer has the lowest clear, a pointer has these two.
+const TAG_BITS: u64 = 3;
+/// [`TAG_BITS`] of a pointer.
+const POINTER_TAG: u64 = 1;
+/// A small integer is the upper half of its word.
+const SMALL_INTEGER_SHIFT: u32 = 32;
+/// No object lies below: programs map nothing there.
+const LOWEST_OBJECT: u64 = 0x1_0000;
+
+/// Looks whether JavaScript runs in `thread.frame`, whose return address was put into the stack
+/// just now and has rule `number`; if so, says whose behind it.
+#[inline(always)]
+pub fn look(thread: &mut ThreadState, layout: &V8Layout, number: Number) {
+    // The call's last byte.
+    let pc = thread.frame.ip.wrapping_sub(1);
+    let [first, second] = &layout.builtins;
+    let is_builtin = lies_in(first, pc) || lies_in(second, pc);
+    // Code that belongs to no file.
+    if is_builtin || number == rule::FRAME_POINTER {
+        take_js_frame(thread, u32::from(is_builtin));
+    }
+}
+
+#[inline(always)]
+fn lies_in(span: &Span, pc: u64) -> bool {
+    pc >= span.start_avma && pc < span.end_avma
+}
+
+/// The body of [`look`], in code that may run JavaScript. The result means nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn take_js_frame(thread: *mut ThreadState, is_builtin: u32) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
+    let Some(process) = process::entry(thread.process) else { return 0 };
+    if let Some(frame) = frame(thread, &process.v8, is_builtin != 0) {
+        append(thread, frame);
+    }
+    0
+}
+
+/// The JavaScript frame in `thread.frame`, where there is one.
+#[inline(always)]
+fn frame(thread: &mut ThreadState, layout: &V8Layout, is_builtin: bool) -> Option<JsFrame> {
+    let registers = thread.frame;
+    step::believe_frame_pointer(&registers).ok()?;
+    let base = registers.bp;
+    // A small integer says which kind of frame it is that is no function's.
+    object(slot(thread, base, layout.fp_context)?)?;
+    let function = object(slot(thread, base, layout.fp_function)?)?;
+    let mut frame = JsFrame { kind: JS_COMPILED, ..JsFrame::default() };
+    let shared = read(function + u64::from(layout.function_shared)).and_then(object);
+    let mut has_bytecode = true;
+    if let Some(shared) = shared
+        && let Some(words) = read_shared(thread, layout, shared)
+    {
+        frame.shared_avma = shared;
+        frame.cookie = cookie(words.name, words.script);
+        has_bytecode = words.data & 1 != 0;
+    }
+    if is_builtin {
+        frame.kind = JS_BUILTIN;
+        // What a function of V8's own keeps in these slots may look like it.
+        if has_bytecode
+            && object(slot(thread, base, layout.fp_bytecode_array)?).is_some()
+            && let Some(offset) = small_integer(slot(thread, base, layout.fp_bytecode_offset)?)
+        {
+            frame.kind = JS_INTERPRETED;
+            frame.position = offset;
+        }
+    }
+    Some(frame)
+}
+
+/// Puts a JavaScript frame behind the return address that was put into the stack last.
+#[inline(always)]
+fn append(thread: &mut ThreadState, frame: JsFrame) {
+    let place = thread.words_used as usize;
+    if place == 0 || place + 2 >= STACK_WORDS {
+        return;
+    }
+    let [first, second] = frame.to_words();
+    let words = &mut thread.stack.words;
+    words[(place - 1) & (STACK_WORDS - 1)] |= HAS_JS;
+    words[place & (STACK_WORDS - 1)] = first;
+    words[(place + 1) & (STACK_WORDS - 1)] = second;
+    thread.words_used = place as u32 + 2;
+    thread.stack.stack_hash = mix(mix(thread.stack.stack_hash, first), second);
+}
+
+/// What is kept of a `SharedFunctionInfo`.
+struct Shared {
+    data: u64,
+    name: u64,
+    script: u64,
+}
+
+/// Reads it, in one go.
+#[inline(always)]
+fn read_shared(thread: &mut ThreadState, layout: &V8Layout, shared: u64) -> Option<Shared> {
+    let (name, script) = (layout.shared_name, layout.shared_script);
+    let last = if name > script { name } else { script };
+    // No further than its last word that is wanted: memory may end behind it.
+    let bytes = last.wrapping_sub(SHARED_DATA).wrapping_add(8).min(SHARED_BYTES);
+    let place = (&raw mut thread.js_shared).cast::<c_void>();
+    let from = (shared + u64::from(SHARED_DATA)) as *const c_void;
+    // SAFETY: the place has room for `bytes`; the helper checks the address.
+    if unsafe { generated::bpf_probe_read_user(place, bytes, from) } != 0 {
+        return None;
+    }
+    let word = |offset: u32| {
+        let index = offset.wrapping_sub(SHARED_DATA) / 8;
+        thread.js_shared[index as usize & (thread.js_shared.len() - 1)]
+    };
+    Some(Shared { data: word(SHARED_DATA), name: word(name), script: word(script) })
+}
+
+/// A slot of the frame whose frame pointer is `base`.
+#[inline(always)]
+fn slot(thread: &mut ThreadState, base: u64, offset: i32) -> Option<u64> {
+    window::word(thread, base.wrapping_add_signed(i64::from(offset))).ok()
+}
+
+/// Address of the object that a tagged word points to.
+#[inline(always)]
+fn object(word: u64) -> Option<u64> {
+    let address = word & !TAG_BITS;
+    (word & TAG_BITS == POINTER_TAG && address >= LOWEST_OBJECT).then_some(address)
+}
+
+/// The small integer that a tagged word is.
+#[inline(always)]
+fn small_integer(word: u64) -> Option<i32> {
+    (word & 1 == 0).then_some((word >> SMALL_INTEGER_SHIFT) as i32)
+}
+
+/// A word of the target.
+#[inline(always)]
+fn read(address: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
+}
