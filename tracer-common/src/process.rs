@@ -33,6 +33,5 @@ pub struct ProcessEntry {
     /// How its JavaScript frames are told; `kind` 0 when there are none.
     pub v8: V8Layout,
 }
-const _: () = assert!(
-    size_of::<ProcessEntry>() == 32 + size_of::<PythonLayout>() + size_of::<V8Layout>()
-);
+const _: () =
+    assert!(size_of::<ProcessEntry>() == 32 + size_of::<PythonLayout>() + size_of::<V8Layout>());

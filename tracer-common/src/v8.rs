@@ -65,7 +65,7 @@ const _: () = assert!(size_of::<V8Layout>() == 16 * BUILTIN_SPANS + 32);
 /// A JavaScript frame as the kernel side saw it; its return address is that of the native frame in
 /// whose place it stands.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct JsFrame {
     /// Address of the `SharedFunctionInfo`, untagged; 0 where it could not be read. The garbage
     /// collector may move it, though rarely.

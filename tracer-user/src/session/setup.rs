@@ -152,6 +152,9 @@ pub fn runtime_of(started: &Started) -> (String, Option<String>) {
     if let Some(python) = &started.plan.python {
         return ("python".into(), Some(python.version.to_string()));
     }
+    if let Some(node) = &started.plan.node {
+        return ("node".into(), Some(node.version.to_string()));
+    }
     let name = started.target.exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == "node" || name == "nodejs" { ("node".into(), None) } else { ("native".into(), None) }
 }
