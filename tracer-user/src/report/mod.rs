@@ -4,6 +4,7 @@
 mod build;
 mod focus;
 mod folded;
+mod javascript;
 mod json;
 mod loss;
 mod model;

@@ -4,7 +4,7 @@
 mod allowance;
 mod debug_info;
 mod former;
-pub mod javascript;
+mod javascript;
 mod merge;
 mod native;
 
@@ -17,6 +17,7 @@ use crate::target::Target;
 use crate::warning::Warning;
 pub use debug_info::DebugInfo;
 use javascript::JavaScript;
+pub use javascript::{NAMED as JS_NAMED, is_unnamed as is_unnamed_js, no_counts as no_js_counts};
 pub use merge::ARENA_FRAME;
 use merge::{Place, PythonSlot};
 use native::Native;
@@ -257,8 +258,8 @@ impl Resolver {
         self.javascript.runtime()
     }
 
-    /// Distinct JavaScript frames by result: [`javascript::NAMED`], or the name of a failure.
-    pub fn javascript_counts(&self) -> &BTreeMap<&'static str, u64> {
+    /// Distinct JavaScript frames by result: [`JS_NAMED`], or the name of a failure.
+    pub fn js_counts(&self) -> &BTreeMap<&'static str, u64> {
         self.javascript.counts()
     }
 
