@@ -8,6 +8,7 @@ use crate::{
     target::{Target, mapping::Mapping},
     warning::Warning,
 };
+use tracer_common::v8::{Span, V8Layout};
 
 /// Remembers the code of files that was mapped when V8 was looked for last: it comes from there,
 /// and nothing else has to be looked at again for it.
@@ -34,6 +35,16 @@ impl LateNode {
             return Vec::new();
         }
         self.seen = code;
+        if let Some(known) = resolver.node().filter(|known| known.is_walked()) {
+            let builtins = known.builtin_spans(resolver.target());
+            // A look that comes when the process ends finds nothing.
+            if builtins != known.layout.builtins && builtins[0] != Span::default() {
+                let layout = V8Layout { builtins, ..known.layout };
+                probes.set_v8(tgid, layout);
+                resolver.set_v8_layout(layout);
+            }
+            return Vec::new();
+        }
         let (found, warnings) = node::detect(resolver.target());
         if let Some(found) = found
             && resolver.node() != Some(&found)

@@ -6,7 +6,7 @@ use crate::runtime::node::{JsFailure, JsName, JsReader, NodeRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, StackId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tracer_common::v8::{JS_BUILTIN, JsFrame, V8_NONE};
+use tracer_common::v8::{JS_BUILTIN, JsFrame, V8Layout};
 
 /// How the name of a JavaScript frame begins that has none.
 const UNNAMED: &str = "[js 0x";
@@ -47,14 +47,21 @@ type Place = (JsFrame, u64);
 impl JavaScript {
     /// The Node.js in process `tgid` was found, or is better known now.
     pub fn set_runtime(&mut self, tgid: u32, runtime: Option<NodeRuntime>) {
-        let walked = runtime.as_ref().filter(|runtime| runtime.layout.kind != V8_NONE);
+        let walked = runtime.as_ref().filter(|runtime| runtime.is_walked());
         self.reader = walked.map(|runtime| JsReader::new(tgid, runtime));
         self.runtime = runtime;
     }
 
+    /// Where V8's own code lies has changed.
+    pub fn set_layout(&mut self, layout: V8Layout) {
+        if let Some(runtime) = &mut self.runtime {
+            runtime.layout = layout;
+        }
+    }
+
     /// The target is a fork of process `tgid`, with the same addresses.
     pub fn set_parent(&mut self, tgid: u32) {
-        let walked = self.runtime.as_ref().filter(|runtime| runtime.layout.kind != V8_NONE);
+        let walked = self.runtime.as_ref().filter(|runtime| runtime.is_walked());
         self.parent = walked.map(|runtime| JsReader::new(tgid, runtime));
     }
 
@@ -98,7 +105,7 @@ impl JavaScript {
 
     /// Whether code that belongs to no file is JavaScript whose frames cannot be told from others.
     pub fn is_unknown(&self) -> bool {
-        self.runtime.as_ref().is_some_and(|runtime| runtime.layout.kind == V8_NONE)
+        self.runtime.as_ref().is_some_and(|runtime| !runtime.is_walked())
     }
 
     fn name(&mut self, frame: &JsFrame, raw: &RawStack) -> Named {

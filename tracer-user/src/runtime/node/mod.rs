@@ -1,145 +1,115 @@
-//! Node.js in the target: a place-holder until the real one is merged.
+//! V8 in the target, as Node has it: which version, where its frames and its built-in code are.
+//! Naming frames is `reader`'s business.
 
-use crate::{
-    stack::Generated,
-    target::{MappedFile, Target, elf::Table},
-    warning::Warning,
-};
-use std::{fmt, path::PathBuf};
-use tracer_common::v8::{JsFrame, Span, V8_FRAMES, V8Layout};
+mod builtins;
+mod known;
+pub mod layout;
+mod metadata;
+pub mod name;
+pub mod objects;
+mod reader;
+#[cfg(test)]
+mod targets;
+mod version;
 
-/// A version of V8.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct V8Version(pub [u32; 4]);
+pub use builtins::BuiltinCode;
+pub use name::{JsFailure, JsName};
+pub use objects::ObjectLayout;
+pub use reader::JsReader;
+pub use version::V8Version;
 
-impl fmt::Display for V8Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, build, patch] = self.0;
-        write!(f, "{major}.{minor}.{build}.{patch}")
-    }
-}
+use crate::target::{MappedFile, Target};
+use crate::warning::Warning;
+use known::KNOWN_NODES;
+use layout::layout_of;
+use metadata::Metadata;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tracer_common::v8::{BUILTIN_SPANS, Span, V8_NONE, V8Layout};
 
-/// A Node.js.
+/// The V8 inside a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRuntime {
-    /// Version of its V8.
+    /// Its version.
     pub version: V8Version,
-    /// The file that holds it.
+    /// File that holds it (libnode, or the program), as the target sees it.
     pub module: PathBuf,
-    /// How its frames are told.
+    /// How the kernel side finds its frames; `kind` is `V8_NONE` when it cannot. `builtins` is as
+    /// of the detection: [`Self::builtin_spans`] says how it is now.
     pub layout: V8Layout,
+    /// Where its objects keep what.
+    pub objects: ObjectLayout,
+    /// The code that is part of it.
+    pub builtins: Option<Arc<BuiltinCode>>,
 }
 
-/// A JavaScript function as people know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JsName {
-    /// Its name.
-    pub function: String,
-    /// Its file.
-    pub file: Option<String>,
-    /// The line that runs.
-    pub line: Option<u32>,
-    /// The same in the code that runs.
-    pub generated: Option<Generated>,
-    /// Whether it is part of V8.
-    pub is_builtin: bool,
-}
+impl NodeRuntime {
+    /// Whether JavaScript frames are recorded for it.
+    pub fn is_walked(&self) -> bool {
+        self.layout.kind != V8_NONE
+    }
 
-/// Why a frame has no name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum JsFailure {
-    /// Memory could not be read.
-    Unreadable,
-}
+    /// What it is, for people.
+    pub fn describe(&self) -> String {
+        format!("V8 {} in {}", self.version, self.module.display())
+    }
 
-impl JsFailure {
-    /// All.
-    pub const ALL: [JsFailure; 1] = [JsFailure::Unreadable];
-
-    /// Name in reports.
-    pub fn name(self) -> &'static str {
-        "unreadable"
+    /// Where its built-in code is mapped now; see [`BuiltinCode::spans`].
+    pub fn builtin_spans(&self, target: &Target) -> [Span; BUILTIN_SPANS] {
+        self.builtins.as_ref().map_or_else(Default::default, |code| code.spans(target))
     }
 }
 
-/// Names frames.
-#[derive(Debug)]
-pub struct JsReader;
-
-impl JsReader {
-    /// Of a process.
-    pub fn new(_tgid: u32, _runtime: &NodeRuntime) -> Self {
-        Self
-    }
-
-    /// The functions of a frame, innermost first.
-    ///
-    /// # Errors
-    /// Why it has none.
-    pub fn read(&mut self, _frame: &JsFrame, _return_avma: u64) -> Result<Vec<JsName>, JsFailure> {
-        Err(JsFailure::Unreadable)
-    }
-}
-
-/// Looks for one.
+/// The V8 in `target`, if there is one, and what is wrong with it. A V8 that is not understood is
+/// named in a warning, and native frames are all there is.
+///
+/// # Cost
+/// Reads the symbols of the target's files (node's in 20 ms), and some words of its memory.
 pub fn detect(target: &Target) -> (Option<NodeRuntime>, Vec<Warning>) {
-    let found = target.files.values().find_map(|file| describe(target, file));
-    (found, Vec::new())
+    for file in target.files.values() {
+        let Some(bias) = target.bias_of(file) else { continue };
+        let Some(metadata) = Metadata::read(target.tgid, file, bias) else { continue };
+        let mut warnings = Vec::new();
+        let found = describe(target, file, &metadata, &mut warnings);
+        return (Some(found), warnings);
+    }
+    (None, Vec::new())
 }
 
-fn describe(target: &Target, file: &MappedFile) -> Option<NodeRuntime> {
-    const PARTS: [&str; 4] = [
-        "_ZN2v88internal7Version6major_E",
-        "_ZN2v88internal7Version6minor_E",
-        "_ZN2v88internal7Version6build_E",
-        "_ZN2v88internal7Version6patch_E",
-    ];
-    if !file.name().contains("node") {
-        return None;
-    }
-    let number = |svma: u64| {
-        let bytes = file.elf.bytes_at_svma(svma, 4)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
-    let mut parts = [0; 4];
-    for (part, symbol) in parts.iter_mut().zip(file.elf.find_symbols(&PARTS)) {
-        *part = symbol.and_then(|symbol| number(symbol.svma)).unwrap_or(0);
-    }
-    let mut code = None;
-    let mut size = None;
-    file.elf.visit_symbols(Table::Full, |name, symbol| match name {
-        "v8_Default_embedded_blob_code_" | "v8_Default_embedded_blob_code_data_" => {
-            code = Some(symbol.svma);
-        }
-        "v8_Default_embedded_blob_code_size_" => size = Some(symbol.svma),
-        _ => {}
-    });
-    let (code, size) = (code?, u64::from(number(size?)?));
-    let offset = file.elf.file_offset_of(code)?;
-    let mut spans = target.mappings.iter().filter_map(|mapping| {
-        let is_same = target.file_of(mapping).is_some_and(|found| found.id == file.id);
-        let holds =
-            offset >= mapping.file_offset && offset - mapping.file_offset < mapping.length_bytes();
-        (mapping.executable && is_same && holds).then(|| {
-            let start_avma = mapping.start_avma + offset - mapping.file_offset;
-            Span { start_avma, end_avma: start_avma + size }
-        })
-    });
-    let builtins = [spans.next().unwrap_or_default(), spans.next().unwrap_or_default()];
-    let is_new = parts[0] >= 13;
-    Some(NodeRuntime {
-        version: V8Version(parts),
+fn describe(
+    target: &Target,
+    file: &MappedFile,
+    metadata: &Metadata,
+    warnings: &mut Vec<Warning>,
+) -> NodeRuntime {
+    let version = version::of(metadata);
+    let layout = layout_of(version, metadata);
+    let (layout, objects) = layout.unwrap_or_default();
+    let mut found = NodeRuntime {
+        version,
         module: file.display_path.clone(),
-        layout: V8Layout {
-            builtins,
-            kind: V8_FRAMES,
-            fp_context: -8,
-            fp_function: -16,
-            fp_bytecode_array: -32,
-            fp_bytecode_offset: -40,
-            function_shared: if parts[0] >= 12 { 32 } else { 24 },
-            shared_name: if is_new { 24 } else { 16 },
-            shared_script: if is_new { 40 } else { 32 },
-        },
-    })
+        layout,
+        objects,
+        builtins: BuiltinCode::find(file, metadata).map(Arc::new),
+    };
+    found.layout.builtins = found.builtin_spans(target);
+    let reason = if !found.is_walked() {
+        "whose frames are not known here"
+    } else if found.layout.builtins[0] == Span::default() {
+        found.layout.kind = V8_NONE;
+        "but where its interpreter lies was not found"
+    } else {
+        return found;
+    };
+    warnings.push(Warning::new(
+        "node-unknown",
+        format!(
+            "The target runs V8 {version}, {reason}; its JavaScript frames are shown without names."
+        ),
+        format!("The V8 of Node {KNOWN_NODES} is understood by this version of outlive."),
+    ));
+    found
 }
+
+#[cfg(test)]
+mod detect_tests;
