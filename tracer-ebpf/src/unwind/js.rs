@@ -15,7 +15,7 @@ use core::ffi::c_void;
 use tracer_common::{
     record::STACK_WORDS,
     v8::{
-        HAS_JS, JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame, SHARED_BYTES, SHARED_DATA, Span,
+        HAS_JS, JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame, SHARED_BYTES, SHARED_DATA,
         V8Layout, cookie,
     },
 };
@@ -32,20 +32,11 @@ const LOWEST_OBJECT: u64 = 0x1_0000;
 /// Looks whether JavaScript runs in `thread.frame`, whose return address was put into the stack
 /// just now and has rule `number`; if so, says whose behind it.
 #[inline(always)]
-pub fn look(thread: &mut ThreadState, layout: &V8Layout, number: Number) {
-    // The call's last byte.
-    let pc = thread.frame.ip.wrapping_sub(1);
-    let [first, second] = &layout.builtins;
-    let is_builtin = lies_in(first, pc) || lies_in(second, pc);
-    // Code that belongs to no file.
-    if is_builtin || number == rule::FRAME_POINTER {
-        take_js_frame(thread, u32::from(is_builtin));
+pub fn look(thread: &mut ThreadState, number: Number) {
+    // Its own code, or code that belongs to no file.
+    if number == rule::V8 || number == rule::FRAME_POINTER {
+        take_js_frame(thread, u32::from(number == rule::V8));
     }
-}
-
-#[inline(always)]
-fn lies_in(span: &Span, pc: u64) -> bool {
-    pc >= span.start_avma && pc < span.end_avma
 }
 
 /// The body of [`look`], in code that may run JavaScript. The result means nothing.

@@ -84,9 +84,10 @@ extern "C" fn take_frame(thread: *mut ThreadState, index: u32) -> u32 {
         return end;
     }
     if process.v8.kind != V8_NONE {
-        js::look(thread, &process.v8, number);
+        js::look(thread, number);
     }
-    thread.is_certain = u32::from(number < rule::FIRST_OF_RANGE);
+    // V8's own code is known to keep frame pointers.
+    thread.is_certain = u32::from(number < rule::FIRST_OF_RANGE || number == rule::V8);
     step::to_caller(thread, number)
 }
 

@@ -2,6 +2,7 @@
 //! found; nothing is attached here.
 
 mod allocator;
+mod code_range;
 pub mod entry;
 pub mod exits;
 pub mod function;
@@ -10,6 +11,7 @@ pub mod loader;
 mod python_objects;
 mod render;
 
+pub use code_range::code_ranges;
 pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
 
@@ -17,7 +19,7 @@ use crate::runtime::Runtimes;
 use crate::runtime::node::{self, NodeRuntime};
 use crate::runtime::python::{self, PythonRuntime};
 use crate::target::kernel::Release;
-use crate::target::{PlannedRange, Target, code_ranges};
+use crate::target::{PlannedRange, Target};
 use crate::warning::Warning;
 use std::path::PathBuf;
 use tracer_common::python::PythonLayout;
@@ -209,12 +211,12 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
             b.function_offset,
         ))
     });
-    let (code_ranges, range_warnings) = code_ranges(target);
-    warnings.extend(range_warnings);
     let (python, python_warnings) = python::detect(target);
     warnings.extend(python_warnings);
     let (node, node_warnings) = node::detect(target);
     warnings.extend(node_warnings);
+    let (code_ranges, range_warnings) = code_ranges(target, node.as_ref());
+    warnings.extend(range_warnings);
     Ok((ProbePlan { points, code_ranges, python, node }, warnings))
 }
 

@@ -197,10 +197,12 @@ impl Processes {
         let Some((followed, resolver)) = found.zip(self.images.get_mut(image)) else {
             return Vec::new();
         };
-        let (ranges, mut warnings) = setup::set_code_ranges(probes, resolver.target());
+        // First: where V8's own code lies is part of the ranges.
+        let mut warnings = followed.look_for_node(probes, resolver);
+        let (ranges, more) = setup::set_code_ranges(probes, resolver.target(), resolver.node());
         followed.plan.code_ranges = ranges;
+        warnings.extend(more);
         warnings.extend(followed.look_for_python(probes, resolver));
-        warnings.extend(followed.look_for_node(probes, resolver));
         warnings
     }
 

@@ -4,6 +4,7 @@ use super::{Config, guardian::Guardian, python_objects};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
+    runtime::node::NodeRuntime,
     target::{self, MappedFile, PlannedRange, TableKey, Target, mapping::FileId},
     unwind::{self, UnwindTable},
     warning::Warning,
@@ -120,8 +121,12 @@ pub fn missing_tables(
 }
 
 /// Tells the kernel side where the code of a process is now.
-pub fn set_code_ranges(probes: &mut Probes, target: &Target) -> (Vec<PlannedRange>, Vec<Warning>) {
-    let (ranges, mut warnings) = target::code_ranges(target);
+pub fn set_code_ranges(
+    probes: &mut Probes,
+    target: &Target,
+    node: Option<&NodeRuntime>,
+) -> (Vec<PlannedRange>, Vec<Warning>) {
+    let (ranges, mut warnings) = plan::code_ranges(target, node);
     let (tables, more) = missing_tables(probes, target, &ranges);
     warnings.extend(more);
     warnings.extend(probes.set_code_ranges(target.tgid, &ranges, &tables));

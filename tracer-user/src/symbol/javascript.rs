@@ -6,7 +6,7 @@ use crate::runtime::node::{JsFailure, JsName, JsReader, NodeRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, StackId};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tracer_common::v8::{JS_BUILTIN, JsFrame, V8Layout};
+use tracer_common::v8::{JS_BUILTIN, JsFrame};
 
 /// How the name of a JavaScript frame begins that has none.
 const UNNAMED: &str = "[js 0x";
@@ -50,13 +50,6 @@ impl JavaScript {
         let walked = runtime.as_ref().filter(|runtime| runtime.is_walked());
         self.reader = walked.map(|runtime| JsReader::new(tgid, runtime));
         self.runtime = runtime;
-    }
-
-    /// Where V8's own code lies has changed.
-    pub fn set_layout(&mut self, layout: V8Layout) {
-        if let Some(runtime) = &mut self.runtime {
-            runtime.layout = layout;
-        }
     }
 
     /// The target is a fork of process `tgid`, with the same addresses.

@@ -26,7 +26,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use tracer_common::record::PythonFrame;
-use tracer_common::v8::V8Layout;
 
 /// Python frames of the stacks that were observed are kept for this many stacks, the bound of
 /// the stack table being far below.
@@ -134,11 +133,6 @@ impl Resolver {
     /// The Node.js in process `tgid` was found, or is better known now.
     pub fn set_node(&mut self, tgid: u32, node: Option<NodeRuntime>) {
         self.javascript.set_runtime(tgid, node);
-    }
-
-    /// What the kernel side knows of the Node.js has changed, and nothing else.
-    pub fn set_v8_layout(&mut self, layout: V8Layout) {
-        self.javascript.set_layout(layout);
     }
 
     /// Reads the code objects that new stacks name, the newest stacks first: they may die within
