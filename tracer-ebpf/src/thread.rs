@@ -8,7 +8,10 @@ use crate::{
     maps::{BLANK_THREAD, THREADS},
     process,
     registers::Registers,
-    unwind::{native, window},
+    unwind::{
+        js::{MEMORY, Memory},
+        native, window,
+    },
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use tracer_common::{
@@ -89,6 +92,12 @@ pub struct ThreadState {
     pub window_bytes: u64,
     /// Scratch: what the JavaScript function that the walk has come to says of itself.
     pub js_shared: [u64; SHARED_BYTES as usize / 8],
+    /// Walks of this thread: after so many, what is remembered of JavaScript is forgotten.
+    pub walks: u32,
+    /// Scratch: JavaScript frames of the stack that were remembered, not read.
+    pub js_remembered: u32,
+    /// JavaScript functions that were read lately.
+    pub js_memory: [Memory; MEMORY],
     /// Scratch: a piece of the target's stack.
     pub window: [u64; window::WORDS],
     /// Scratch: the stack that is being walked.

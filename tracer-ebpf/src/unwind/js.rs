@@ -5,7 +5,7 @@
 //! thread is stopped in a probe; its memory is hostile input all the same.
 
 use super::{
-    mix,
+    SEED, mix,
     rule::{self, Number},
     step, window,
 };
@@ -28,6 +28,42 @@ const POINTER_TAG: u64 = 1;
 const SMALL_INTEGER_SHIFT: u32 = 32;
 /// No object lies below: programs map nothing there.
 const LOWEST_OBJECT: u64 = 0x1_0000;
+
+/// Functions that a thread remembers, a power of two.
+pub const MEMORY: usize = 64;
+/// Walks after which they are read anew, a power of two.
+const MEMORY_WALKS: u32 = 256;
+
+/// A JavaScript function that was read lately, under the code that it runs: two reads of memory a
+/// frame would take longer than all else of a walk. Which function code belongs to changes when
+/// the garbage collector frees the code and other code takes its place, so it is not remembered for
+/// long, and never for a stack that is new.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Memory {
+    /// Mixed from the return address, the bytecode, and when it was read; 0 is none.
+    key: u64,
+    /// As in [`JsFrame`].
+    shared_avma: u64,
+    /// As in [`JsFrame`].
+    cookie: u32,
+    /// 1 where it runs bytecode, or code made of it.
+    has_bytecode: u32,
+}
+
+/// A walk begins.
+#[inline(always)]
+pub fn begin(thread: &mut ThreadState) {
+    thread.walks = thread.walks.wrapping_add(1);
+    thread.js_remembered = 0;
+}
+
+/// Nothing is remembered any more.
+#[inline(always)]
+pub fn forget(thread: &mut ThreadState) {
+    thread.walks = thread.walks.wrapping_add(MEMORY_WALKS);
+    thread.js_remembered = 0;
+}
 
 /// Looks whether JavaScript runs in `thread.frame`, whose return address was put into the stack
 /// just now and has rule `number`; if so, says whose behind it.
@@ -61,28 +97,55 @@ fn frame(thread: &mut ThreadState, layout: &V8Layout, is_builtin: bool) -> Optio
     // A small integer says which kind of frame it is that is no function's.
     object(slot(thread, base, layout.fp_context)?)?;
     let function = object(slot(thread, base, layout.fp_function)?)?;
-    let mut frame = JsFrame { kind: JS_COMPILED, ..JsFrame::default() };
-    let shared = read(function + u64::from(layout.function_shared)).and_then(object);
-    let mut has_bytecode = true;
-    if let Some(shared) = shared
-        && let Some(words) = read_shared(thread, layout, shared)
-    {
-        frame.shared_avma = shared;
-        frame.cookie = cookie(words.name, words.script);
-        has_bytecode = words.data & 1 != 0;
-    }
+    let mut bytecode = 0;
+    let mut offset = None;
     if is_builtin {
-        frame.kind = JS_BUILTIN;
-        // What a function of V8's own keeps in these slots may look like it.
-        if has_bytecode
-            && object(slot(thread, base, layout.fp_bytecode_array)?).is_some()
-            && let Some(offset) = small_integer(slot(thread, base, layout.fp_bytecode_offset)?)
-        {
-            frame.kind = JS_INTERPRETED;
-            frame.position = offset;
+        bytecode = slot(thread, base, layout.fp_bytecode_array)?;
+        if object(bytecode).is_some() {
+            offset = small_integer(slot(thread, base, layout.fp_bytecode_offset)?);
         }
     }
-    Some(frame)
+    let found = if is_builtin && offset.is_none() {
+        // Its code may serve several functions.
+        read_function(thread, layout, function, 0)
+    } else {
+        let time = u64::from(thread.walks / MEMORY_WALKS);
+        let key = mix(mix(mix(SEED, thread.frame.ip), bytecode), time) | 1;
+        let known = thread.js_memory[place_of(key)];
+        if known.key == key {
+            thread.js_remembered += 1;
+            known
+        } else {
+            let found = read_function(thread, layout, function, key);
+            thread.js_memory[place_of(key)] = found;
+            found
+        }
+    };
+    let (kind, position) = match offset {
+        // What a function of V8's own keeps in these slots may look like it.
+        Some(offset) if found.has_bytecode != 0 => (JS_INTERPRETED, offset),
+        _ if is_builtin => (JS_BUILTIN, 0),
+        _ => (JS_COMPILED, 0),
+    };
+    let Memory { shared_avma, cookie, .. } = found;
+    Some(JsFrame { shared_avma, cookie, position, kind, native_index: 0 })
+}
+
+/// Where a function is remembered.
+#[inline(always)]
+fn place_of(key: u64) -> usize {
+    (key >> 32) as usize & (MEMORY - 1)
+}
+
+/// What is kept of the function at `function`; nothing of one that cannot be read.
+#[inline(always)]
+fn read_function(thread: &mut ThreadState, layout: &V8Layout, function: u64, key: u64) -> Memory {
+    let unknown = Memory { key: 0, shared_avma: 0, cookie: 0, has_bytecode: 1 };
+    let shared = read(function + u64::from(layout.function_shared)).and_then(object);
+    let Some(shared_avma) = shared else { return unknown };
+    let Some(words) = read_shared(thread, layout, shared_avma) else { return unknown };
+    let cookie = cookie(words.name, words.script);
+    Memory { key, shared_avma, cookie, has_bytecode: (words.data & 1) as u32 }
 }
 
 /// Puts a JavaScript frame behind the return address that was put into the stack last.
