@@ -4,6 +4,7 @@
 use super::MAX_OBSERVED;
 use crate::runtime::node::{JsFailure, JsName, JsReader, NodeRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, StackId};
+use crate::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tracer_common::v8::{JS_BUILTIN, JsFrame};
@@ -46,16 +47,26 @@ type Place = (JsFrame, u64);
 
 impl JavaScript {
     /// The Node.js in process `tgid` was found, or is better known now.
-    pub fn set_runtime(&mut self, tgid: u32, runtime: Option<NodeRuntime>) {
+    pub fn set_runtime(&mut self, runtime: Option<NodeRuntime>, tgid: u32, target: &Target) {
         let walked = runtime.as_ref().filter(|runtime| runtime.is_walked());
         self.reader = walked.map(|runtime| JsReader::new(tgid, runtime));
         self.runtime = runtime;
+        self.set_mappings(target);
     }
 
     /// The target is a fork of process `tgid`, with the same addresses.
-    pub fn set_parent(&mut self, tgid: u32) {
+    pub fn set_parent(&mut self, tgid: u32, target: &Target) {
         let walked = self.runtime.as_ref().filter(|runtime| runtime.is_walked());
         self.parent = walked.map(|runtime| JsReader::new(tgid, runtime));
+        self.set_mappings(target);
+    }
+
+    /// `target` is what is mapped now.
+    pub fn set_mappings(&mut self, target: &Target) {
+        let Some(runtime) = &self.runtime else { return };
+        for reader in [&mut self.reader, &mut self.parent].into_iter().flatten() {
+            reader.set_builtin_spans(runtime.builtin_spans(target));
+        }
     }
 
     /// The Node.js in the target.

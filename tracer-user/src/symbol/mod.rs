@@ -132,7 +132,7 @@ impl Resolver {
 
     /// The Node.js in process `tgid` was found, or is better known now.
     pub fn set_node(&mut self, tgid: u32, node: Option<NodeRuntime>) {
-        self.javascript.set_runtime(tgid, node);
+        self.javascript.set_runtime(node, tgid, self.native.target());
     }
 
     /// Reads the code objects that new stacks name, the newest stacks first: they may die within
@@ -147,7 +147,7 @@ impl Resolver {
     pub fn forked_from(mut self, tgid: u32) -> Self {
         let walked = self.python.as_ref().filter(|runtime| runtime.is_walked());
         self.parent = walked.map(|runtime| CodeReader::new(tgid, runtime));
-        self.javascript.set_parent(tgid);
+        self.javascript.set_parent(tgid, self.native.target());
         self
     }
 
@@ -161,13 +161,24 @@ impl Resolver {
         if !names.is_empty() && self.observed.len() < MAX_OBSERVED {
             self.observed.insert(raw.id, names);
         }
+        // What is mapped first: a name may depend on where V8's own code lies.
+        let observed = self.native.learn(&raw.native);
+        self.after(&observed);
         self.javascript.observe(raw);
-        self.native.learn(&raw.native)
+        observed
     }
 
     /// Reads the address space again, so that code that was mapped since is known.
     pub fn look_again(&mut self) -> Observed {
-        self.native.look_again()
+        let observed = self.native.look_again();
+        self.after(&observed);
+        observed
+    }
+
+    fn after(&mut self, observed: &Observed) {
+        if observed.mappings_changed {
+            self.javascript.set_mappings(self.native.target());
+        }
     }
 
     /// Whether stacks led to code that is still unknown, for want of time to read the address space.

@@ -1,7 +1,7 @@
 //! The layouts of the versions of V8 that are in use, as measured on official builds of Node and,
 //! where those export it, as they say themselves.
 
-use super::objects::{ObjectLayout, TypeNumbers};
+use super::objects::{ObjectLayout, PositionForm, TypeNumbers};
 
 /// A version of V8 that is known.
 pub(super) struct Known {
@@ -40,6 +40,7 @@ const V10_2: ObjectLayout = ObjectLayout {
     has_fixed_positions: false,
     script_source_url: 104,
     bytecode_positions: 32,
+    position_form: PositionForm::Signed,
     bytecode_data: 56,
     code_deoptimization: 16,
     code_start: 128,
@@ -144,6 +145,7 @@ const V14_6: ObjectLayout = ObjectLayout {
         fixed_array: 205,
         shared_wrapper: 195,
     },
+    position_form: PositionForm::Flagged,
     baseline_kind: 11,
     ..V13_6
 };

@@ -2,19 +2,31 @@
 //! Naming frames is `reader`'s business.
 
 mod builtins;
+mod compiled;
+mod function;
+mod heap;
 mod known;
 pub mod layout;
 mod metadata;
 pub mod name;
 pub mod objects;
+mod path;
+mod positions;
 mod reader;
+mod scope;
+mod script;
+mod source_map;
 #[cfg(test)]
 mod targets;
+mod text;
 mod version;
+#[cfg(test)]
+mod walk_by_ptrace;
 
 pub use builtins::BuiltinCode;
 pub use name::{JsFailure, JsName};
 pub use objects::ObjectLayout;
+pub use positions::BytecodeSizes;
 pub use reader::JsReader;
 pub use version::V8Version;
 
@@ -22,11 +34,16 @@ use crate::target::{MappedFile, Target};
 use crate::warning::Warning;
 use known::KNOWN_NODES;
 use layout::layout_of;
-use metadata::Metadata;
+use metadata::{BYTECODE_SIZES, Metadata};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tracer_common::v8::{V8_NONE, V8Layout};
+
+/// Longest table of bytecodes' lengths, in bytes.
+const MAX_SIZES_BYTES: u64 = 3 * 256;
+/// Read-only data that is searched for it, in bytes: Node's has 54 MB.
+const MAX_DATA_BYTES: u64 = 128 << 20;
 
 /// The V8 inside a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +58,8 @@ pub struct NodeRuntime {
     pub objects: ObjectLayout,
     /// The code that is part of it.
     pub builtins: Option<Arc<BuiltinCode>>,
+    /// How long its bytecodes are; without, places in baseline code cannot be told.
+    pub bytecode_sizes: Option<Arc<BytecodeSizes>>,
 }
 
 impl NodeRuntime {
@@ -91,6 +110,7 @@ fn describe(
         layout,
         objects,
         builtins: BuiltinCode::find(file, metadata).map(Arc::new),
+        bytecode_sizes: bytecode_sizes(file, metadata).map(Arc::new),
     };
     let reason = if !found.is_walked() {
         "whose frames are not known here"
@@ -110,5 +130,18 @@ fn describe(
     found
 }
 
+/// How long bytecodes are: by its symbol, else what looks like it among read-only data.
+fn bytecode_sizes(file: &MappedFile, metadata: &Metadata) -> Option<BytecodeSizes> {
+    if let Some(symbol) = metadata.symbol(BYTECODE_SIZES)
+        && symbol.length_bytes <= MAX_SIZES_BYTES
+    {
+        return BytecodeSizes::of(file.elf.bytes_at_svma(symbol.svma, symbol.length_bytes)?);
+    }
+    let section = file.elf.section(".rodata").filter(|data| data.length_bytes <= MAX_DATA_BYTES)?;
+    BytecodeSizes::search(&file.elf.section_bytes(section)?)
+}
+
 #[cfg(test)]
 mod detect_tests;
+#[cfg(test)]
+mod naming_tests;

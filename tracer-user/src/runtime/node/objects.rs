@@ -51,6 +51,8 @@ pub struct ObjectLayout {
     pub script_source_url: u32,
     /// `BytecodeArray.source_position_table`.
     pub bytecode_positions: u32,
+    /// How tables of source positions begin their entries.
+    pub position_form: PositionForm,
     /// The first bytecode.
     pub bytecode_data: u32,
     /// `Code.deoptimization_data`, or the bytecode of baseline code; the table of positions is the
@@ -72,4 +74,14 @@ pub struct ObjectLayout {
     pub function: u32,
     /// Index there of the places of inlined calls.
     pub inlining_positions: u32,
+}
+
+/// How an entry of a table of source positions gives its distance from the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PositionForm {
+    /// A signed number; those that do not begin a statement are negative.
+    #[default]
+    Signed,
+    /// An unsigned one, above two bits that say what debuggers want to know.
+    Flagged,
 }
