@@ -171,6 +171,8 @@ pub enum Format {
     Folded,
     /// A flamegraph.
     Svg,
+    /// A profile for `go tool pprof` and what reads its format; binary.
+    Pprof,
 }
 
 /// What a flamegraph shows.
