@@ -1,7 +1,8 @@
 /*
- * sides KEPT CACHED: two callers of one allocating function, one of which keeps KEPT blocks of
- * 1000 bytes; an inlined one; and a cache of CACHED blocks of 500 bytes. Built with -DEXTRA it has
- * lines before them all, and one caller more: the next version of the same program.
+ * sides KEPT CACHED: with each line on stdin a round, in which one function keeps KEPT blocks of
+ * 1000 bytes, another one CACHED blocks of 500 bytes, and an inlined one frees its own. Prints its
+ * truth after each. Built with -DEXTRA it has lines before them all, and one place more: the next
+ * version of the same program.
  */
 #include "truth.h"
 #ifdef EXTRA
@@ -69,14 +70,14 @@ int main(int argc, char **argv) {
     };
     long to_keep = argc > 1 ? atol(argv[1]) : 100;
     long to_cache = argc > 2 ? atol(argv[2]) : 100;
-    if (!wait_for_line()) return 1;
-    keep(to_keep);
-    fill(to_cache);
-    pass(50);
+    while (wait_for_line()) {
+        keep(to_keep);
+        fill(to_cache);
+        pass(50);
 #ifdef EXTRA
-    for (int i = 0; i < 7; i++) later_block();
+        for (int i = 0; i < 7; i++) later_block();
 #endif
-    print_truth("sides", sites, sizeof sites / sizeof *sites);
-    wait_for_line();
+        print_truth("sides", sites, sizeof sites / sizeof *sites);
+    }
     return 0;
 }

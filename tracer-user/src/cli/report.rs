@@ -4,6 +4,7 @@ use super::arguments::{Format, Report, View};
 use crate::{capture, growth, report, session};
 use anyhow::{Context as _, Result, bail};
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 
 /// Makes a report from a capture.
 pub fn report(verb: &Report) -> Result<u8> {
@@ -27,12 +28,17 @@ pub fn report(verb: &Report) -> Result<u8> {
         Format::Svg => report::svg(&report, view).context("drawing the flamegraph")?,
         Format::Pprof => report::pprof(&report, &recording).context("compressing the profile")?,
     };
-    match &verb.output {
-        Some(path) => session::write_beside(path, &bytes)?,
+    deliver(&bytes, verb.output.as_deref())?;
+    Ok(report::outcome(&report, verb.fail_on_growth))
+}
+
+/// Writes to a file, or to stdout where none is named.
+pub(super) fn deliver(bytes: &[u8], output: Option<&Path>) -> Result<()> {
+    match output {
+        Some(path) => session::write_beside(path, bytes),
         None => {
             let mut stdout = std::io::stdout().lock();
-            stdout.write_all(&bytes).and_then(|()| stdout.flush())?;
+            Ok(stdout.write_all(bytes).and_then(|()| stdout.flush())?)
         }
     }
-    Ok(report::outcome(&report, verb.fail_on_growth))
 }

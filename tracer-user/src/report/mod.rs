@@ -2,6 +2,7 @@
 //! no clock and no files; the only module that knows inferno.
 
 mod build;
+pub mod diff;
 mod focus;
 mod folded;
 mod json;
