@@ -194,8 +194,10 @@ fn warnings(diff: &Diff, is_same: bool, nothing_matched: bool) -> Vec<WarningRep
         let (code, advice) = (code.to_owned(), advice.to_owned());
         warnings.push(WarningReport { code, message, advice });
     };
-    for (name, side) in [("before", before), ("after", after)] {
-        if !side.lossy.is_empty() && !(is_same && name == "before") {
+    // One capture lost the same at both moments.
+    let sides = if is_same { &[after][..] } else { &[before, after] };
+    for side in sides {
+        if !side.lossy.is_empty() {
             warn(
                 "diff-incomplete",
                 format!(

@@ -3,13 +3,14 @@
 //! First by everything but lines: a line shifts when another is written above it. Stacks that
 //! differ in lines alone are told apart by their lines where these can be trusted, else by their
 //! order, which no shift changes; where that says nothing either, they are one place. What has no
-//! name but an address is matched last, and only when there is no doubt.
+//! name but an address is matched last: where there is no doubt, or where the frames of a script
+//! say enough (the interpreter around them may be stripped, and another build).
 
 use super::name;
 use crate::report::FrameReport;
 use crate::report::focus::base_name;
 use crate::stack::{Domain, FrameKind};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What stacks that read the same held at a moment, all processes together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +52,12 @@ pub(super) fn pairs(before: Vec<Holding>, after: Vec<Holding>) -> Vec<Pair> {
         }
     }
     for (before, after) in groups(left.0, left.1, loose_key).into_values() {
-        match (<[Holding; 1]>::try_from(before), <[Holding; 1]>::try_from(after)) {
-            (Ok([before]), Ok([after])) => {
-                found.push(Pair { before: Some(before), after: Some(after) });
-            }
-            (before, after) => {
-                let before = before.map_or_else(|many| many, Vec::from);
-                let after = after.map_or_else(|many| many, Vec::from);
-                found.extend(alone(before, after));
-            }
+        let is_pair = before.len() == 1 && after.len() == 1;
+        let is_scripted = before.first().is_some_and(has_script) && !after.is_empty();
+        if (is_pair || is_scripted) && !have_same_addresses(&before, &after) {
+            found.push(Pair { before: merged(before), after: merged(after) });
+        } else {
+            found.extend(alone(before, after));
         }
     }
     found
@@ -96,6 +94,24 @@ fn loose_key(holding: &Holding) -> Key {
         }
     }
     (domain, names)
+}
+
+fn has_script(holding: &Holding) -> bool {
+    holding.frames.iter().any(|frame| {
+        let is_scripted = matches!(frame.kind, FrameKind::Python | FrameKind::Js);
+        is_scripted && name::without_addresses(&frame.function).is_none()
+    })
+}
+
+/// Whether addresses that differ are different places: they are in files of the same builds.
+fn have_same_addresses(before: &[Holding], after: &[Holding]) -> bool {
+    let builds = |holding: &Holding| -> Option<Vec<String>> {
+        let frames = holding.frames.iter();
+        let nameless = frames.filter(|frame| name::without_addresses(&frame.function).is_some());
+        nameless.map(|frame| frame.build_id.clone()).collect()
+    };
+    let known: BTreeSet<Vec<String>> = before.iter().filter_map(builds).collect();
+    after.iter().filter_map(builds).any(|build| known.contains(&build))
 }
 
 /// Pairs of what differs in lines alone (and folders, and builds); neither side is empty.
@@ -150,7 +166,7 @@ fn is_same_build(before: &[Holding], after: &[Holding]) -> bool {
     before.iter().chain(after).all(|holding| builds(holding).as_ref() == Some(&expected))
 }
 
-/// All as one place. Lines are those of all; what differs is left out.
+/// All as one place, without the lines and addresses in which they differ.
 fn merged(holdings: Vec<Holding>) -> Option<Holding> {
     holdings.into_iter().reduce(|mut sum, one| {
         sum.live_bytes = sum.live_bytes.saturating_add(one.live_bytes);
@@ -158,6 +174,11 @@ fn merged(holdings: Vec<Holding>) -> Option<Holding> {
         for (mine, theirs) in sum.frames.iter_mut().zip(&one.frames) {
             if mine.line != theirs.line {
                 mine.line = None;
+            }
+            if mine.function != theirs.function
+                && let Some(name) = name::without_addresses(&mine.function)
+            {
+                mine.function = name;
             }
         }
         sum

@@ -37,6 +37,10 @@ pub enum MomentError {
     },
 }
 
+/// A tick comes a little late: one that is late by less than this part of the interval was meant
+/// for the moment, and answers for it.
+const LATE: u64 = 10;
+
 /// What a moment is answered from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
@@ -49,7 +53,7 @@ pub(super) struct Answer {
 }
 
 impl Moment {
-    /// The last retained tick at or before it.
+    /// The last retained tick at or before it, or as good as at it.
     pub(super) fn answer(
         self,
         capture: &str,
@@ -66,7 +70,8 @@ impl Moment {
                     let capture = capture.to_owned();
                     return Err(MomentError::BeyondEnd { capture, window_ns, asked_ns });
                 }
-                ticks.partition_point(|at_ns| *at_ns <= asked_ns)
+                let until_ns = asked_ns.saturating_add(recording.meta.window.interval_ns / LATE);
+                ticks.partition_point(|at_ns| *at_ns <= until_ns)
             }
         };
         let tick = count.checked_sub(1);

@@ -40,7 +40,7 @@ pub(super) fn without_addresses(name: &str) -> Option<String> {
     let mut kept = head.to_owned();
     loop {
         kept.push_str("0x?");
-        rest = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '?');
         match rest.split_once("0x") {
             Some((between, behind)) => {
                 kept.push_str(between);
@@ -101,6 +101,7 @@ mod tests {
             ("[python code 0x7f12]", Some("[python code 0x?]")),
             ("0x1 0x2", Some("0x? 0x?")),
             ("0x", Some("0x?")),
+            ("libx.so+0x?", Some("libx.so+0x?")),
             ("flush", None),
         ] {
             assert_eq!(without_addresses(name).as_deref(), expected, "{name}");

@@ -117,6 +117,18 @@ fn places_are_matched_by_what_people_read() {
         &[("lib.so+0x12 main", 3), ("lib.so+0x99 main", 4)],
         &[(1, 3), (2, 4)],
     );
+    check(
+        "addresses in the same build are different places",
+        &[("lib.so+0x12@b main@b", 1)],
+        &[("lib.so+0x99@b main@b", 2)],
+        &[(1, 0), (0, 2)],
+    );
+    check(
+        "addresses in another build may be the same place",
+        &[("lib.so+0x12@a main@a", 1)],
+        &[("lib.so+0x99@b main@b", 2)],
+        &[(1, 2)],
+    );
     check("nothing at all", &[], &[], &[]);
     check("no frames", &[("", 1)], &[("", 2)], &[(1, 2)]);
 }
@@ -150,6 +162,28 @@ fn what_cannot_be_told_apart_shows_no_line_that_differs() {
     let after = merged[0].after.as_ref().expect("after");
     let lines: Vec<Option<u32>> = after.frames.iter().map(|frame| frame.line).collect();
     assert_eq!(lines, [None, Some(11)]);
+}
+
+#[test]
+fn frames_of_a_script_make_up_for_a_stripped_interpreter() {
+    let scripted = |leaf: &str, bytes| {
+        let mut holding = holding(&format!("{leaf} flush"), bytes);
+        holding.frames[1] = FrameReport {
+            kind: FrameKind::Python,
+            build_id: None,
+            module: None,
+            ..frame("flush:7")
+        };
+        holding
+    };
+    let before = vec![scripted("python3+0x12@a", 1), scripted("python3+0x13@a", 2)];
+    let other_build = vec![scripted("python3+0x22@b", 10)];
+    let found = pairs(before.clone(), other_build);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let merged = found[0].before.as_ref().expect("before");
+    assert_eq!((merged.live_bytes, merged.frames[0].function.as_str()), (3, "python3+0x?"));
+    let same_build = vec![scripted("python3+0x22@a", 10)];
+    assert_eq!(pairs(before, same_build).len(), 3);
 }
 
 /// The gateway after a change of its source and a restart: lines have shifted, one place is gone,
@@ -225,7 +259,9 @@ fn moments_are_answered_by_the_last_tick_before_them() {
     assert_eq!(live(Moment::End), expected(29));
     assert_eq!(live(after_s(30)), expected(29));
     assert_eq!(live(after_s(10)), expected(10));
-    assert_eq!(live(Moment::After(Duration::from_millis(10_999))), expected(10));
+    assert_eq!(live(Moment::After(Duration::from_millis(10_800))), expected(10));
+    // A tick that came late by less than a tenth of the interval.
+    assert_eq!(live(Moment::After(Duration::from_millis(9_950))), expected(10));
     assert_eq!(live(after_s(0)), expected(0));
     assert_eq!(live(Moment::End).1, recording.aggregate.totals().live_bytes());
     let backwards = compared(&recording, Moment::End, &recording, after_s(9));

@@ -8,8 +8,9 @@ mod tables;
 mod tests;
 
 use super::build::total;
-use super::model::{Report, Site};
+use super::model::{FrameReport, Report, Site};
 use crate::capture::Recording;
+use crate::stack::FrameKind;
 use flate2::{Compression, write::GzEncoder};
 use message::{Label, Profile, Sample, ValueType};
 use places::Places;
@@ -105,8 +106,8 @@ fn labels(tables: &mut Tables, site: &Site) -> Vec<Label> {
 
 /// The place of what has no frames.
 fn nowhere(tables: &mut Tables) -> u64 {
-    let frame = super::model::FrameReport {
-        kind: crate::stack::FrameKind::Native,
+    let frame = FrameReport {
+        kind: FrameKind::Native,
         function: "[no frames]".into(),
         file: None,
         line: None,

@@ -6,6 +6,9 @@ use crate::printable::printable;
 use crate::report::FrameReport;
 use std::collections::HashMap;
 
+/// Image and first address, which a file has not that is known by its frames only; path, build ID.
+type MappingKey = (Option<(u32, u64)>, i64, i64);
+
 /// Tables that fill as samples are made; places are handed out once and never change.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -15,8 +18,7 @@ pub(super) struct Tables {
     pub(super) locations: Vec<Location>,
     known_strings: HashMap<String, i64>,
     known_functions: HashMap<Function, u64>,
-    /// By image and first address; a file that is known by its frames only has neither.
-    known_mappings: HashMap<(Option<(u32, u64)>, i64, i64), u64>,
+    known_mappings: HashMap<MappingKey, u64>,
     known_locations: HashMap<Location, u64>,
 }
 
@@ -91,7 +93,7 @@ impl Tables {
         id
     }
 
-    fn mapping_of(&mut self, key: (Option<(u32, u64)>, i64, i64), mapping: Mapping) -> u64 {
+    fn mapping_of(&mut self, key: MappingKey, mapping: Mapping) -> u64 {
         let next = self.mappings.len() as u64 + 1;
         let id = *self.known_mappings.entry(key).or_insert(next);
         if id == next {
