@@ -43,7 +43,7 @@ pub fn render(report: &Report, view: View) -> io::Result<Vec<u8>> {
     Ok(svg)
 }
 
-pub(super) const BACKGROUND: Color = Color { r: 250, g: 250, b: 250 };
+const BACKGROUND: Color = Color { r: 250, g: 250, b: 250 };
 
 fn title(view: View) -> &'static str {
     match view {

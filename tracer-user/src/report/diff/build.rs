@@ -1,6 +1,6 @@
 //! From two moments to a comparison.
 
-use super::matching::{Holding, Pair, pairs};
+use super::matching::{Holding, Pair, lines_before, pairs};
 use super::model::*;
 use super::moment::{Answer, Moment, MomentError};
 use crate::capture::Recording;
@@ -165,11 +165,8 @@ fn totals(pairs: &[Pair]) -> DiffTotals {
 fn site(pair: Pair) -> Option<DiffSite> {
     let (before, after) = (held(pair.before.as_ref()), held(pair.after.as_ref()));
     let change = change(before, after)?;
-    let lines = |holding: &Holding| -> Vec<Option<u32>> {
-        holding.frames.iter().map(|frame| frame.line).collect()
-    };
     let lines_before = match (&pair.before, &pair.after) {
-        (Some(before), Some(after)) if lines(before) != lines(after) => Some(lines(before)),
+        (Some(before), Some(after)) => lines_before(before, after),
         _ => None,
     };
     let shown = pair.after.or(pair.before)?;

@@ -2,11 +2,10 @@
 //! inferno draws from them.
 
 use super::model::Diff;
-use crate::report::focus::{base_name, printable};
 use crate::report::folded::name;
-use crate::report::svg::{BACKGROUND, empty};
+use crate::report::svg::empty;
 use crate::units;
-use inferno::flamegraph::color::BackgroundColor;
+use inferno::flamegraph::color::{BackgroundColor, Color};
 use inferno::flamegraph::{Options, from_lines};
 use std::collections::BTreeMap;
 use std::io;
@@ -70,20 +69,19 @@ pub fn svg(diff: &Diff) -> io::Result<Vec<u8>> {
 }
 
 const TITLE: &str = "outlive: change of live bytes by allocation stack";
+/// Darker than the frames in which nothing changed, which inferno makes all but white.
+const BACKGROUND: Color = Color { r: 222, g: 226, b: 230 };
 
 fn subtitle(diff: &Diff) -> String {
     let gone = &diff.totals.gone;
     let not_drawn = match gone.sites {
         0 => String::new(),
-        _ => {
-            format!("; not drawn: {} that are gone", units::bytes(gone.change_bytes.unsigned_abs()))
-        }
+        _ => format!("; {} gone, not drawn", units::bytes(gone.change_bytes.unsigned_abs())),
     };
-    printable(&format!(
-        "{} at {}, then {} at {}; width = bytes live after, in places that changed; red has more than before, blue less{not_drawn}",
-        base_name(&diff.before.capture),
+    format!(
+        "from {} to {}, {} live; width = bytes live after; red grew, blue shrank{not_drawn}",
         units::duration(diff.before.at_ns),
-        base_name(&diff.after.capture),
         units::duration(diff.after.at_ns),
-    ))
+        units::signed_bytes(diff.totals.change_bytes),
+    )
 }

@@ -183,7 +183,23 @@ fn frames_of_a_script_make_up_for_a_stripped_interpreter() {
     let merged = found[0].before.as_ref().expect("before");
     assert_eq!((merged.live_bytes, merged.frames[0].function.as_str()), (3, "python3+0x?"));
     let same_build = vec![scripted("python3+0x22@a", 10)];
-    assert_eq!(pairs(before, same_build).len(), 3);
+    assert_eq!(pairs(before.clone(), same_build).len(), 3);
+    // Other frames altogether: in the same build another place, unless the walk was cut short.
+    let inlined = scripted("PyBytes_New@b", 5);
+    assert_eq!(pairs(vec![before[0].clone()], vec![inlined]).len(), 1);
+    let other = scripted("PyBytes_New@a", 5);
+    assert_eq!(pairs(vec![before[0].clone()], vec![other.clone()]).len(), 2);
+    let cut = Holding { truncated: Some("no_unwind_info"), ..other };
+    assert_eq!(pairs(vec![before[0].clone()], vec![cut]).len(), 1);
+    let mut shifted = scripted("PyBytes_New@b", 5);
+    assert_eq!(matching::lines_before(&before[0], &shifted), None);
+    shifted.frames[1].line = Some(9);
+    assert_eq!(matching::lines_before(&before[0], &shifted), Some(vec![None, Some(7)]));
+    shifted.frames.insert(0, frame("inlined:3@b"));
+    assert_eq!(matching::lines_before(&before[0], &shifted), Some(vec![None, None, Some(7)]));
+    let mut other_script = scripted("PyBytes_New@b", 5);
+    other_script.frames[1].function = "drop".into();
+    assert_eq!(pairs(vec![before[0].clone()], vec![other_script]).len(), 2);
 }
 
 /// The gateway after a change of its source and a restart: lines have shifted, one place is gone,

@@ -30,7 +30,7 @@ fn write_all(out: &mut String, diff: &Diff, color: bool, limit: usize) -> fmt::R
             Change::Shrunk | Change::Gone => "1;32",
         };
         let heading =
-            format!("{}. {} {}", number + 1, signed_bytes(site.change_bytes), place(site));
+            format!("{}. {} {}", number + 1, units::signed_bytes(site.change_bytes), place(site));
         writeln!(out, "\n{}", paint(code, &fitted(&heading)))?;
         write_site(out, site)?;
     }
@@ -48,7 +48,12 @@ fn write_all(out: &mut String, diff: &Diff, color: bool, limit: usize) -> fmt::R
         ("unchanged", totals.unchanged),
     ];
     for (name, Part { sites, change_bytes }) in parts {
-        writeln!(out, "   {name:<10} {:>12} in {}", signed_bytes(change_bytes), places(sites))?;
+        writeln!(
+            out,
+            "   {name:<10} {:>12} in {}",
+            units::signed_bytes(change_bytes),
+            places(sites)
+        )?;
     }
     if !diff.warnings.is_empty() {
         writeln!(out, "\n{}", paint("1", "Beware"))?;
@@ -64,7 +69,7 @@ fn sentence(diff: &Diff) -> String {
     let totals = &diff.totals;
     format!(
         "{} live: {} in {} blocks before, {} in {} blocks after.",
-        signed_bytes(totals.change_bytes),
+        units::signed_bytes(totals.change_bytes),
         units::bytes(totals.before.live_bytes),
         units::count(totals.before.live_blocks),
         units::bytes(totals.after.live_bytes),
@@ -111,9 +116,4 @@ fn place(site: &DiffSite) -> String {
 
 fn places(count: u64) -> String {
     format!("{} {}", units::count(count), if count == 1 { "place" } else { "places" })
-}
-
-fn signed_bytes(change: i64) -> String {
-    let sign = if change < 0 { '-' } else { '+' };
-    format!("{sign}{}", units::bytes(change.unsigned_abs()))
 }
