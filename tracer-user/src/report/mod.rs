@@ -2,12 +2,14 @@
 //! no clock and no files; the only module that knows inferno.
 
 mod build;
+pub mod diff;
 mod focus;
 mod folded;
 mod json;
 mod loss;
 mod model;
 mod outcome;
+mod pprof;
 #[cfg(test)]
 mod process_tests;
 mod processes;
@@ -22,6 +24,7 @@ pub use folded::render as folded;
 pub use json::render as json;
 pub use model::*;
 pub use outcome::outcome;
+pub use pprof::render as pprof;
 pub use svg::render as svg;
 pub use text::render as text;
 
