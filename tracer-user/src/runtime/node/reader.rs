@@ -88,6 +88,12 @@ impl JsReader {
         self.inexact_count
     }
 
+    /// The compilers, by V8's numbers, whose code was met.
+    #[cfg(test)]
+    pub(super) fn code_kinds(&self) -> std::collections::BTreeSet<u32> {
+        self.code.values().map(|(header, _)| header.kind()).collect()
+    }
+
     /// What stood at `frame`, whose return address was `return_avma`: the function that was
     /// running, and behind it those it was inlined into.
     ///
