@@ -14,7 +14,7 @@ use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
 /// called before, and what is then optimised, depends on the first argument.
 const CHAIN: &str = include_str!("chain.mjs");
 /// The same from a CommonJS module.
-const COMMON: &str = include_str!("chain.cjs");
+pub(super) const COMMON: &str = include_str!("chain.cjs");
 
 /// A line of a stack trace of V8's.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ fn is_same_eval(told: &str, file: &str) -> bool {
 }
 
 /// Compares a stack with the trace that its program printed.
-fn compare(printed: &[String], stack: &[Named], what: &str) {
+pub(super) fn compare(printed: &[String], stack: &[Named], what: &str) {
     let told: Vec<Told> = printed.iter().filter_map(|line| told(line)).collect();
     // The trace was made before the program began to wait.
     let is_waiting = |name: &&JsName| name.file.as_deref() == Some("node:fs");
