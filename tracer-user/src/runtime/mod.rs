@@ -1,4 +1,5 @@
 //! Language runtimes inside the target: where they keep their frames, and what those mean.
 
 pub mod memory;
+pub mod node;
 pub mod python;

@@ -3,6 +3,7 @@
 
 use super::elf::Elf;
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
+use std::ops::Range;
 
 /// Most functions that are believed: node has 130,000.
 const MAX_FUNCTIONS: usize = 2_000_000;
@@ -45,6 +46,20 @@ impl FunctionTable {
         self.0[..behind].last().copied().filter(|(_, end)| svma < *end)
     }
 
+    /// The longest piece of `svmas` that no function holds, between two functions: its first
+    /// address, and its length in bytes.
+    pub fn longest_gap(&self, svmas: Range<u64>) -> Option<(u64, u64)> {
+        let mut longest = None;
+        let mut end = None;
+        for (start, behind) in self.0.iter().filter(|(start, _)| svmas.contains(start)) {
+            if let Some(gap) = end.and_then(|end| start.checked_sub(end)) {
+                longest = longest.max(end.map(|end| (gap, end)));
+            }
+            end = end.max(Some(*behind));
+        }
+        longest.map(|(length, start)| (start, length))
+    }
+
     /// The functions that hold the given addresses, each with how many of them it holds.
     pub fn holding_any(&self, svmas: &[u64]) -> Vec<((u64, u64), usize)> {
         let mut sorted = svmas.to_vec();
@@ -70,5 +85,14 @@ mod tests {
         assert!(end > start + 1);
         assert_eq!(table.holding(0), None);
         assert_eq!(table.holding_any(&[main.svma, 0, start]), [((start, end), 2)]);
+    }
+
+    #[test]
+    fn the_longest_gap_lies_between_functions() {
+        let table = FunctionTable(vec![(10, 20), (15, 18), (25, 30), (90, 95), (99, 200)]);
+        assert_eq!(table.longest_gap(0..100), Some((30, 60)));
+        assert_eq!(table.longest_gap(0..30), Some((20, 5)));
+        assert_eq!(table.longest_gap(0..11), None);
+        assert_eq!(FunctionTable::default().longest_gap(0..100), None);
     }
 }

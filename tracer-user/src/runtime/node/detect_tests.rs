@@ -1,0 +1,73 @@
+//! Detection, with every Node at hand.
+
+use super::targets::{Running, nodes};
+use super::*;
+use crate::target::discover;
+use std::process::Command;
+
+const WAIT: &str = "\
+require('fs').writeSync(1, process.versions.v8 + '\\nready\\n');
+require('fs').readSync(0, Buffer.alloc(1));
+";
+
+#[test]
+fn each_node_here_is_found_with_its_version_and_its_built_in_code() {
+    for node in nodes() {
+        let running = Running::start(&node, &["-e", WAIT]);
+        let (target, _) = discover(running.tgid()).unwrap();
+        let (found, warnings) = detect(&target);
+        let found = found.unwrap();
+        let version = found.version.to_string();
+        assert!(running.printed[0].starts_with(&version), "{:?} {version}", running.printed);
+        let is_known = known::known_layouts().any(|(known, _)| {
+            (known.major, known.minor) == (found.version.major, found.version.minor)
+        });
+        assert_eq!(found.is_walked(), is_known, "{}", found.describe());
+        assert_eq!(warnings.is_empty(), is_known, "{warnings:?}");
+        if !is_known {
+            assert!(warnings[0].message.contains(&version), "{warnings:?}");
+            continue;
+        }
+        let spans = found.builtin_spans(&target);
+        assert_eq!(spans, found.layout.builtins);
+        for span in spans.iter().filter(|span| **span != Span::default()) {
+            let code = found.builtins.as_ref().unwrap();
+            assert!(span.end_avma - span.start_avma <= code.length_bytes);
+            assert!(span.end_avma - span.start_avma >= code.length_bytes - 4096);
+            let mapping = target.mapping_at(span.start_avma).unwrap();
+            assert!(mapping.executable && mapping.file == Some(code.file));
+        }
+        // What the file says is what the tables say: a file that says nothing is read by them.
+        let table = known::known_layouts().find(|(known, _)| {
+            (known.major, known.minor) == (found.version.major, found.version.minor)
+        });
+        assert_eq!(found.objects, table.unwrap().1, "{}", found.describe());
+    }
+}
+
+#[test]
+fn the_built_in_code_of_a_file_without_symbols_is_found_by_its_gap() {
+    for node in nodes() {
+        let running = Running::start(&node, &["-e", WAIT]);
+        let (target, _) = discover(running.tgid()).unwrap();
+        let file = target.files.values().find(|file| file.name() == "node");
+        let Some(file) = file else { continue };
+        let bias = target.bias_of(file).unwrap();
+        let metadata = Metadata::read(target.tgid, file, bias).unwrap();
+        let told = BuiltinCode::find(file, &metadata).unwrap();
+        let searched = BuiltinCode::find(file, &Metadata::default()).unwrap();
+        let (start, end) = (told.file_offset, told.file_offset + told.length_bytes);
+        assert!(searched.file_offset <= start && start - searched.file_offset < 8192);
+        let searched_end = searched.file_offset + searched.length_bytes;
+        assert!(searched_end >= end && searched_end - end < 8192, "{searched_end:#x} {end:#x}");
+    }
+}
+
+#[test]
+fn a_process_without_v8_has_none() {
+    let mut cat = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let found = discover(cat.id()).map(|(target, _)| detect(&target));
+    drop(cat.stdin.take());
+    cat.wait().unwrap();
+    assert_eq!(found.unwrap(), (None, Vec::new()));
+}

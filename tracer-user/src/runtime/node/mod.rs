@@ -1,0 +1,151 @@
+//! V8 in the target, as Node has it: which version, where its frames and its built-in code are.
+//! Naming frames is `reader`'s business.
+
+mod builtins;
+mod compiled;
+mod function;
+mod heap;
+mod known;
+pub mod layout;
+mod metadata;
+pub mod name;
+pub mod objects;
+mod path;
+mod positions;
+mod reader;
+mod scope;
+mod script;
+mod source_file;
+mod source_map;
+#[cfg(test)]
+mod targets;
+mod text;
+mod version;
+#[cfg(test)]
+mod walk_by_ptrace;
+
+pub use builtins::BuiltinCode;
+pub use name::{JsFailure, JsName};
+pub use objects::ObjectLayout;
+pub use positions::BytecodeSizes;
+pub use reader::JsReader;
+pub use version::V8Version;
+
+use crate::target::{MappedFile, Target};
+use crate::warning::Warning;
+use known::KNOWN_NODES;
+use layout::layout_of;
+use metadata::{BYTECODE_SIZES, Metadata};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tracer_common::v8::{BUILTIN_SPANS, Span, V8_NONE, V8Layout};
+
+/// Longest table of bytecodes' lengths, in bytes.
+const MAX_SIZES_BYTES: u64 = 3 * 256;
+/// Read-only data that is searched for it, in bytes: Node's has 54 MB.
+const MAX_DATA_BYTES: u64 = 128 << 20;
+
+/// The V8 inside a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeRuntime {
+    /// Its version.
+    pub version: V8Version,
+    /// File that holds it (libnode, or the program), as the target sees it.
+    pub module: PathBuf,
+    /// How the kernel side finds its frames; `kind` is `V8_NONE` when it cannot. `builtins` is as
+    /// of the detection: [`Self::builtin_spans`] says how it is now.
+    pub layout: V8Layout,
+    /// Where its objects keep what.
+    pub objects: ObjectLayout,
+    /// The code that is part of it.
+    pub builtins: Option<Arc<BuiltinCode>>,
+    /// How long its bytecodes are; without, places in baseline code cannot be told.
+    pub bytecode_sizes: Option<Arc<BytecodeSizes>>,
+}
+
+impl NodeRuntime {
+    /// Whether JavaScript frames are recorded for it.
+    pub fn is_walked(&self) -> bool {
+        self.layout.kind != V8_NONE
+    }
+
+    /// What it is, for people.
+    pub fn describe(&self) -> String {
+        format!("V8 {} in {}", self.version, self.module.display())
+    }
+
+    /// Where its built-in code is mapped now; see [`BuiltinCode::spans`].
+    pub fn builtin_spans(&self, target: &Target) -> [Span; BUILTIN_SPANS] {
+        self.builtins.as_ref().map_or_else(Default::default, |code| code.spans(target))
+    }
+}
+
+/// The V8 in `target`, if there is one, and what is wrong with it. A V8 that is not understood is
+/// named in a warning, and native frames are all there is.
+///
+/// # Cost
+/// Reads the symbols of the target's files (node's in 20 ms), and some words of its memory.
+pub fn detect(target: &Target) -> (Option<NodeRuntime>, Vec<Warning>) {
+    for file in target.files.values() {
+        let Some(bias) = target.bias_of(file) else { continue };
+        let Some(metadata) = Metadata::read(target.tgid, file, bias) else { continue };
+        let mut warnings = Vec::new();
+        let found = describe(target, file, &metadata, &mut warnings);
+        return (Some(found), warnings);
+    }
+    (None, Vec::new())
+}
+
+fn describe(
+    target: &Target,
+    file: &MappedFile,
+    metadata: &Metadata,
+    warnings: &mut Vec<Warning>,
+) -> NodeRuntime {
+    let version = version::of(metadata);
+    let layout = layout_of(version, metadata);
+    let (layout, objects) = layout.unwrap_or_default();
+    let mut found = NodeRuntime {
+        version,
+        module: file.display_path.clone(),
+        layout,
+        objects,
+        builtins: BuiltinCode::find(file, metadata).map(Arc::new),
+        bytecode_sizes: bytecode_sizes(file, metadata).map(Arc::new),
+    };
+    found.layout.builtins = found.builtin_spans(target);
+    let reason = if !found.is_walked() {
+        "whose frames are not known here"
+    } else if found.layout.builtins[0] == Span::default() {
+        found.layout.kind = V8_NONE;
+        "but where its interpreter lies was not found"
+    } else {
+        return found;
+    };
+    warnings.push(Warning::new(
+        "node-unknown",
+        format!(
+            "The target runs V8 {version}, {reason}; its JavaScript frames are shown without names."
+        ),
+        format!("The V8 of Node {KNOWN_NODES} is understood by this version of outlive."),
+    ));
+    found
+}
+
+/// How long bytecodes are: by its symbol, else what looks like it among read-only data.
+fn bytecode_sizes(file: &MappedFile, metadata: &Metadata) -> Option<BytecodeSizes> {
+    if let Some(symbol) = metadata.symbol(BYTECODE_SIZES)
+        && symbol.length_bytes <= MAX_SIZES_BYTES
+    {
+        return BytecodeSizes::of(file.elf.bytes_at_svma(symbol.svma, symbol.length_bytes)?);
+    }
+    let section = file.elf.section(".rodata").filter(|data| data.length_bytes <= MAX_DATA_BYTES)?;
+    BytecodeSizes::search(&file.elf.section_bytes(section)?)
+}
+
+#[cfg(test)]
+mod detect_tests;
+#[cfg(test)]
+mod naming_tests;
+#[cfg(test)]
+mod source_map_tests;
