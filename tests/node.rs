@@ -1,10 +1,12 @@
-//! Node.js: memory outside the JavaScript heap is counted, and attributed to Node's own code.
+//! Node.js: memory outside the JavaScript heap is counted, and attributed to the JavaScript that
+//! asked for it.
 #![allow(missing_docs)]
 
 mod support;
 
 use serde_json::Value;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{Amount, Outlive, Target, leaf, may_trace, tests_dir};
 
@@ -33,8 +35,15 @@ fn functions_in<'a>(site: &'a Value, module: &str) -> Vec<&'a str> {
     frames.iter().filter(own).filter_map(|frame| frame["function"].as_str()).collect()
 }
 
+/// The line of the script's that holds `text`.
+fn line_of(script: &Path, text: &str) -> u64 {
+    let source = std::fs::read_to_string(script).expect("the script can be read");
+    let index = source.lines().position(|line| line.contains(text)).expect("a line of it");
+    index as u64 + 1
+}
+
 #[test]
-fn buffers_are_counted_and_attributed_to_native_code_of_node() {
+fn buffers_are_counted_and_attributed_to_the_functions_that_hold_them() {
     if !may_trace() {
         return;
     }
@@ -43,16 +52,27 @@ fn buffers_are_counted_and_attributed_to_native_code_of_node() {
         return eprintln!("SKIPPED: no Node.js (OUTLIVE_NODE, or node in PATH)");
     };
     let module = node.file_name().expect("a file").to_string_lossy().into_owned();
-    let mut target = Target::spawn(&node, &[tests_dir().join("targets/node/buffers.js")]);
+    let script = tests_dir().join("targets/node/buffers.js");
+    let mut target = Target::spawn(&node, &[&script]);
     let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
 
     let mut expected = Amount::default();
+    let mut held_by = BTreeMap::new();
     for site in truth["sites"].as_array().expect("the truth has sites") {
-        expected.bytes += site["live_bytes"].as_u64().expect("bytes");
-        expected.blocks += site["live_blocks"].as_u64().expect("blocks");
+        let bytes = site["live_bytes"].as_u64().expect("bytes");
+        let blocks = site["live_blocks"].as_u64().expect("blocks");
+        expected.bytes += bytes;
+        expected.blocks += blocks;
+        held_by.insert(site["function"].as_str().expect("a name"), Amount { bytes, blocks });
     }
     let mut found = Amount::default();
+    let mut found_by: BTreeMap<&str, Amount> = BTreeMap::new();
+    let (zeroed, uninitialised) = ("holdZeroed", "holdUninitialised");
+    let lines = BTreeMap::from([
+        (zeroed, line_of(&script, "Buffer.alloc(")),
+        (uninitialised, line_of(&script, "Buffer.allocUnsafeSlow(")),
+    ]);
     for site in report.sites() {
         let functions = functions_in(site, &module);
         let is_backing_store = functions.iter().any(|name| name.starts_with(BACKING_STORE));
@@ -64,7 +84,20 @@ fn buffers_are_counted_and_attributed_to_native_code_of_node() {
         assert!(functions.len() >= 4, "too few frames have names: {site:#}");
         found.bytes += bytes;
         found.blocks += site["live_blocks"].as_u64().expect("blocks");
+        let own = |frame: &&Value| frame["file"].as_str() == script.to_str();
+        let Some(frame) = site["frames"].as_array().expect("frames").iter().find(own) else {
+            continue;
+        };
+        let function = frame["function"].as_str().expect("a name");
+        assert_eq!(frame["kind"], "js", "{site:#}");
+        assert_eq!(frame["line"].as_u64(), lines.get(function).copied(), "{site:#}");
+        let index = site["application_frame"].as_u64().expect("an application frame") as usize;
+        assert_eq!(&site["frames"][index], frame, "another frame is the application's: {site:#}");
+        let amount = found_by.entry(function).or_default();
+        amount.bytes += bytes;
+        amount.blocks += site["live_blocks"].as_u64().expect("blocks");
     }
+    assert_eq!(found_by, held_by, "what the functions of the script hold");
     let more = Amount {
         bytes: found.bytes.saturating_sub(expected.bytes),
         blocks: found.blocks.saturating_sub(expected.blocks),
@@ -76,5 +109,9 @@ fn buffers_are_counted_and_attributed_to_native_code_of_node() {
             && more.blocks <= STDIN_BUFFER.blocks,
         "backing stores hold {found:?}, Node asked for {expected:?}"
     );
+    let walks = &report.0["walks"];
+    assert!(walks["js_frames"]["named"].as_u64() > Some(10), "{walks}");
+    assert!(walks["js_whole_share"].as_f64() > Some(0.9), "{walks}");
+    assert_eq!(report.0["target"]["runtime"], "node");
     assert!(target.finish().success(), "Node was harmed");
 }

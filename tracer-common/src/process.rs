@@ -1,6 +1,6 @@
 //! The traced processes: one entry each, filled by user space, read by every program.
 
-use crate::python::PythonLayout;
+use crate::{python::PythonLayout, v8::V8Layout};
 
 /// Entries of the process table.
 pub const MAX_PROCESSES: u32 = 256;
@@ -30,5 +30,8 @@ pub struct ProcessEntry {
     pub loader_state_avma: u64,
     /// How its Python frames are walked; `kind` 0 when there are none.
     pub python: PythonLayout,
+    /// How its JavaScript frames are told; `kind` 0 when there are none.
+    pub v8: V8Layout,
 }
-const _: () = assert!(size_of::<ProcessEntry>() == 32 + size_of::<PythonLayout>());
+const _: () =
+    assert!(size_of::<ProcessEntry>() == 32 + size_of::<PythonLayout>() + size_of::<V8Layout>());

@@ -87,6 +87,8 @@ pub mod walk {
     pub const TABLE: u32 = 2;
     /// The kernel's page for return probes: the real return address is with the task.
     pub const TRAMPOLINE: u32 = 3;
+    /// V8's own code, which keeps frame pointers and may run JavaScript.
+    pub const V8: u32 = 4;
 }
 
 /// An executable range of the target: `[start_avma, end_avma)`.

@@ -16,26 +16,18 @@ pub const JS_COMPILED: u32 = 2;
 /// (`Array.prototype.map`).
 pub const JS_BUILTIN: u32 = 3;
 
-/// V8's own code is mapped at up to this many places.
-pub const BUILTIN_SPANS: usize = 2;
-
-/// A range of addresses of the target: `[start_avma, end_avma)`; both 0 where there is none.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// First address.
-    pub start_avma: u64,
-    /// First address behind it.
-    pub end_avma: u64,
-}
+/// `SharedFunctionInfo`'s first field, in every version: what it runs, or a small integer in a
+/// function that is part of V8.
+pub const SHARED_DATA: u32 = 8;
+/// Bytes of a `SharedFunctionInfo` from [`SHARED_DATA`] on in which its name and script lie.
+pub const SHARED_BYTES: u32 = 64;
 
 /// Where one V8 keeps what of a JavaScript frame; offsets in bytes, those of objects from the
-/// object's first byte (a tagged pointer is one more).
+/// object's first byte (a tagged pointer is one more). Where its own code lies is told by the code
+/// ranges ([`walk::V8`](crate::slot::walk::V8)): each worker thread of Node.js maps it once more.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct V8Layout {
-    /// The code that is part of V8, wherever it is mapped.
-    pub builtins: [Span; BUILTIN_SPANS],
     /// One of the `V8_*` constants.
     pub kind: u32,
     /// The slot of the context, or of the marker of a frame that is no function's; from the frame
@@ -54,12 +46,12 @@ pub struct V8Layout {
     /// `SharedFunctionInfo.script`.
     pub shared_script: u32,
 }
-const _: () = assert!(size_of::<V8Layout>() == 16 * BUILTIN_SPANS + 32);
+const _: () = assert!(size_of::<V8Layout>() == 32);
 
 /// A JavaScript frame as the kernel side saw it; its return address is that of the native frame in
 /// whose place it stands.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct JsFrame {
     /// Address of the `SharedFunctionInfo`, untagged; 0 where it could not be read. The garbage
     /// collector may move it, though rarely.

@@ -79,7 +79,7 @@ fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
 fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
     let stack = &mut thread.stack;
     stack.header.kind = record::kind::NEW_STACK;
-    let words = stack.native_count as usize + 2 * stack.python_count as usize;
+    let words = thread.words_used as usize;
     // The mask changes nothing; it shows the verifier that the record ends inside the stack.
     let length = NEW_STACK_PREFIX_BYTES + 8 * (words & (STACK_WORDS - 1));
     // SAFETY: NewStack is repr(C) without padding, initialised, and longer than `length`.

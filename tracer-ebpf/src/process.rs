@@ -121,6 +121,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
             let salt = (*entry).cache_salt ^ u64::from(image).wrapping_mul(0xff51_afd7_ed55_8ccd);
             (&raw mut (*entry).cache_salt).write_volatile(salt);
             (&raw mut (*entry).python.kind).write_volatile(0);
+            (&raw mut (*entry).v8.kind).write_volatile(0);
             (&raw mut (*entry).code_ranges_count).write_volatile(0);
             (&raw mut (*entry).loader_state_avma).write_volatile(0);
             (&raw mut (*entry).image).write_volatile(image);

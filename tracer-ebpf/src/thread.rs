@@ -8,13 +8,17 @@ use crate::{
     maps::{BLANK_THREAD, THREADS},
     process,
     registers::Registers,
-    unwind::{native, window},
+    unwind::{
+        js::{MEMORY, Memory},
+        native, window,
+    },
 };
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_probe_read_user};
 use tracer_common::{
     counter::Counter,
     record::{NewStack, PythonFrame},
     slot::LiveBlock,
+    v8::SHARED_BYTES,
 };
 
 /// What a call in flight is; 0 is none.
@@ -78,14 +82,22 @@ pub struct ThreadState {
     pub python_previous: u64,
     /// Scratch: word of `window` with which the Python frame begins.
     pub python_first_word: u32,
-    /// Reserved, zero.
-    pub reserved_too: u32,
+    /// Scratch: words of `stack` that are used.
+    pub words_used: u32,
     /// Scratch: registers of the frame that the walk has come to.
     pub frame: Registers,
     /// Scratch: target address of the first word of `window`.
     pub window_start: u64,
     /// Scratch: bytes of `window` that are valid.
     pub window_bytes: u64,
+    /// Scratch: what the JavaScript function that the walk has come to says of itself.
+    pub js_shared: [u64; SHARED_BYTES as usize / 8],
+    /// Walks of this thread: after so many, what is remembered of JavaScript is forgotten.
+    pub walks: u32,
+    /// Scratch: JavaScript frames of the stack that were remembered, not read.
+    pub js_remembered: u32,
+    /// JavaScript functions that were read lately.
+    pub js_memory: [Memory; MEMORY],
     /// Scratch: a piece of the target's stack.
     pub window: [u64; window::WORDS],
     /// Scratch: the stack that is being walked.

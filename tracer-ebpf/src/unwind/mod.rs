@@ -2,9 +2,10 @@
 //! knows where the interpreter's loop is.
 //!
 //! What takes long to verify stands in functions of their own with global linkage
-//! (`walk_stack`, `take_frame`, `walk_python`, `read_frame`, `find_rule`, `fill_window`,
-//! `pending_return`): the verifier looks at such a function once and not at each of its calls.
+//! (`walk_stack`, `walk_once`, `take_frame`, `take_js_frame`, `walk_python`, `read_frame`, `find_rule`,
+//! `fill_window`, `pending_return`): the verifier looks at such a function once and not at each of its calls.
 
+pub mod js;
 pub mod native;
 mod python;
 mod rule;
@@ -13,7 +14,9 @@ mod trampoline;
 pub mod window;
 
 use crate::{
-    counters, process,
+    counters,
+    maps::STACKS,
+    process,
     registers::Registers,
     thread::{self, ThreadState},
 };
@@ -39,14 +42,31 @@ extern "C" fn walk_stack(thread: *mut ThreadState, ip: u64, sp: u64, bp: u64, do
     stack.header.tid = thread::current_tid();
     stack.domain = domain;
     stack.image = u32::from(thread.image);
-    let seed = mix(SEED, u64::from(domain) | (u64::from(stack.image) << 32));
+    js::begin(thread);
+    walk_once(thread, ip, sp, bp);
+    // What is sent to user space has been read just now.
+    if thread.js_remembered > 0 && STACKS.get_ptr(thread.stack.stack_hash).is_none() {
+        js::forget(thread);
+        walk_once(thread, ip, sp, bp);
+    }
+    counters::count_walk(Counter::NativeWalksBottom, thread.stack.native_end);
+    counters::count_walk(Counter::PythonWalksBottom, thread.stack.python_end);
+    0
+}
+
+/// Walks both stacks and mixes their hash. The result means nothing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_once(thread: *mut ThreadState, ip: u64, sp: u64, bp: u64) -> u32 {
+    // SAFETY: null, or the state of the current thread, which nobody else touches.
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
+    let stack = &thread.stack;
+    let seed = mix(SEED, u64::from(stack.domain) | (u64::from(stack.image) << 32));
     thread.stack.stack_hash = native::walk(thread, Registers { ip, sp, bp }, seed);
     walk_python(thread);
     let hash = thread.stack.stack_hash;
     // 0 and 1 have a meaning of their own.
     thread.stack.stack_hash = if hash < 2 { hash + 2 } else { hash };
-    counters::count_walk(Counter::NativeWalksBottom, thread.stack.native_end);
-    counters::count_walk(Counter::PythonWalksBottom, thread.stack.python_end);
     0
 }
 

@@ -2,12 +2,17 @@
 //! that holds at its instruction.
 
 use super::{
-    mix,
+    js, mix,
     rule::{self, Number},
     step, trampoline, window,
 };
 use crate::{process, registers::Registers, thread::ThreadState};
-use tracer_common::{limits::MAX_NATIVE_FRAMES, record::walk_end, slot::walk};
+use tracer_common::{
+    limits::MAX_NATIVE_FRAMES,
+    record::walk_end,
+    slot::walk,
+    v8::{HAS_JS, V8_NONE},
+};
 
 /// [`take_frame`]: the caller's frame is next.
 const WENT_ON: u32 = step::WENT_ON;
@@ -21,6 +26,7 @@ pub fn walk(thread: &mut ThreadState, registers: Registers, hash: u64) -> u64 {
     thread.is_certain = 1;
     thread.stack.stack_hash = hash;
     thread.stack.native_count = 0;
+    thread.words_used = 0;
     thread.stack.native_end = walk_end::TOO_DEEP;
     for index in 0..MAX_NATIVE_FRAMES as u32 {
         let end = take_frame(thread, index);
@@ -65,16 +71,23 @@ extern "C" fn take_frame(thread: *mut ThreadState, index: u32) -> u32 {
             }
         }
     }
-    let Some(place) = thread.stack.words.get_mut(index as usize) else {
+    let place = thread.words_used;
+    let Some(word) = thread.stack.words.get_mut(place as usize) else {
         return walk_end::TOO_DEEP;
     };
-    *place = ip;
+    // What is no address at all may have the bit that announces a JavaScript frame.
+    *word = ip & !HAS_JS;
+    thread.words_used = place + 1;
     thread.stack.native_count = index + 1;
     thread.stack.stack_hash = mix(thread.stack.stack_hash, ip);
     if end != WENT_ON {
         return end;
     }
-    thread.is_certain = u32::from(number < rule::FIRST_OF_RANGE);
+    if process.v8.kind != V8_NONE {
+        js::look(thread, number);
+    }
+    // V8's own code is known to keep frame pointers.
+    thread.is_certain = u32::from(number < rule::FIRST_OF_RANGE || number == rule::V8);
     step::to_caller(thread, number)
 }
 

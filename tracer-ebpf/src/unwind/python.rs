@@ -68,10 +68,15 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
             break;
         }
         let seen = thread.python_frame;
-        let place = thread.stack.native_count as usize + 2 * index;
+        let place = thread.words_used as usize;
+        // The last word stays free: the length of a record is bounded by a mask.
+        if place + 2 >= STACK_WORDS {
+            break;
+        }
         let [code, rest] = seen.to_words();
         thread.stack.words[place & (STACK_WORDS - 1)] = code;
         thread.stack.words[(place + 1) & (STACK_WORDS - 1)] = rest;
+        thread.words_used = place as u32 + 2;
         taken = index + 1;
         hash = mix(mix(hash, seen.code_avma), u64::from(seen.instr_offset as u32));
         frame = thread.python_previous;

@@ -23,6 +23,8 @@ pub const FRAME_POINTER: Number = 0xfff0;
 pub const NO_WAY: Number = 0xfff1;
 /// Code of a table's file that the table does not cover.
 pub const NOT_COVERED: Number = 0xfff2;
+/// V8's own code, left as [`FRAME_POINTER`].
+pub const V8: Number = 0xfff3;
 /// Numbers from here on stand for an address that is not the program's own: a pending return
 /// probe may hide the true one.
 pub const HIDDEN: Number = TRAMPOLINE;
@@ -93,6 +95,7 @@ fn search(process: &ProcessEntry, pc: u64) -> Number {
     match range.walk {
         walk::TABLE => in_table(range, pc).unwrap_or(NOT_COVERED),
         walk::FRAME_POINTER => FRAME_POINTER,
+        walk::V8 => V8,
         walk::TRAMPOLINE => TRAMPOLINE,
         _ => NO_WAY,
     }

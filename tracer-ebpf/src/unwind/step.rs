@@ -45,7 +45,7 @@ pub fn to_caller(thread: &mut ThreadState, number: Number) -> u32 {
 fn leave(thread: &mut ThreadState, number: Number) -> Result<Registers, u32> {
     let frame = thread.frame;
     let rule = match number {
-        rule::FRAME_POINTER => Rule { cfa: cfa::FRAME_POINTER, ..Rule::default() },
+        rule::FRAME_POINTER | rule::V8 => Rule { cfa: cfa::FRAME_POINTER, ..Rule::default() },
         rule::NO_WAY => return Err(walk_end::NO_FRAME_POINTER),
         rule::NOT_COVERED => return Err(walk_end::NO_UNWIND_INFO),
         _ => *RULES.get(number).ok_or(walk_end::NO_UNWIND_INFO)?,
@@ -92,7 +92,7 @@ fn frame_address(thread: &mut ThreadState, rule: &Rule, frame: &Registers) -> Re
 
 /// A frame pointer is followed only when it can be one.
 #[inline(always)]
-fn believe_frame_pointer(frame: &Registers) -> Result<(), u32> {
+pub fn believe_frame_pointer(frame: &Registers) -> Result<(), u32> {
     if frame.bp == 0 {
         return Err(walk_end::BOTTOM);
     }

@@ -3,6 +3,7 @@
 
 use crate::warning::Warning;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Circumstances of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct Meta {
 pub struct NodeMeta {
     /// Version of V8.
     pub v8_version: String,
+    /// Distinct JavaScript frames in native stacks by result: `named`, or why they have no names.
+    pub js_frames: BTreeMap<String, u64>,
     /// How its heap was looked into; `None` where it was not.
     pub js_heap: Option<JsHeapMeta>,
     /// Heaps that run side by side: one, and one more each worker thread; `None` where unknown.

@@ -2,6 +2,7 @@
 //! found; nothing is attached here.
 
 mod allocator;
+mod code_range;
 pub mod entry;
 pub mod exits;
 pub mod function;
@@ -10,15 +11,19 @@ pub mod loader;
 mod python_objects;
 mod render;
 
+pub use code_range::code_ranges;
 pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
 
+use crate::runtime::Runtimes;
+use crate::runtime::node::{self, NodeRuntime};
 use crate::runtime::python::{self, PythonRuntime};
 use crate::target::kernel::Release;
-use crate::target::{PlannedRange, Target, code_ranges};
+use crate::target::{PlannedRange, Target};
 use crate::warning::Warning;
 use std::path::PathBuf;
 use tracer_common::python::PythonLayout;
+use tracer_common::v8::V8Layout;
 
 /// What a probed function does; decides which kernel program it gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,12 +136,24 @@ pub struct ProbePlan {
     pub code_ranges: Vec<PlannedRange>,
     /// The CPython in it, whose frames are walked where its layout is known.
     pub python: Option<PythonRuntime>,
+    /// The Node.js in it, whose JavaScript frames are told where its V8 is known.
+    pub node: Option<NodeRuntime>,
 }
 
 impl ProbePlan {
     /// How to walk its Python frames; `kind` is `PYTHON_NONE` when there are none.
     pub fn python_layout(&self) -> PythonLayout {
         self.python.as_ref().map(|runtime| runtime.layout).unwrap_or_default()
+    }
+
+    /// How to tell its JavaScript frames; `kind` is `V8_NONE` when there are none.
+    pub fn v8_layout(&self) -> V8Layout {
+        self.node.as_ref().map(|runtime| runtime.layout).unwrap_or_default()
+    }
+
+    /// The language runtimes in it.
+    pub fn runtimes(&self) -> Runtimes {
+        Runtimes { python: self.python.clone(), node: self.node.clone() }
     }
 }
 
@@ -194,11 +211,13 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
             b.function_offset,
         ))
     });
-    let (code_ranges, range_warnings) = code_ranges(target);
-    warnings.extend(range_warnings);
     let (python, python_warnings) = python::detect(target);
     warnings.extend(python_warnings);
-    Ok((ProbePlan { points, code_ranges, python }, warnings))
+    let (node, node_warnings) = node::detect(target);
+    warnings.extend(node_warnings);
+    let (code_ranges, range_warnings) = code_ranges(target, node.as_ref());
+    warnings.extend(range_warnings);
+    Ok((ProbePlan { points, code_ranges, python, node }, warnings))
 }
 
 fn refuse_hazards(target: &Target) -> Result<(), PlanError> {

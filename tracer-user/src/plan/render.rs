@@ -54,7 +54,7 @@ pub struct RangeView {
     pub start_avma: u64,
     /// First address behind it.
     pub end_avma: u64,
-    /// `table`, `frame_pointer`, `trampoline` or `none`.
+    /// `table`, `frame_pointer`, `v8` (frame pointers, in V8's own code), `trampoline` or `none`.
     pub walk: &'static str,
 }
 
@@ -87,6 +87,7 @@ pub fn view(plan: &ProbePlan) -> PlanView {
                     walk::TABLE => "table",
                     walk::FRAME_POINTER => "frame_pointer",
                     walk::TRAMPOLINE => "trampoline",
+                    walk::V8 => "v8",
                     _ => "none",
                 },
             })
@@ -134,7 +135,7 @@ pub fn render_text(plan: &ProbePlan) -> String {
         "{} executable ranges, {} of them walked by unwind tables and {} by frame pointers",
         plan.code_ranges.len(),
         walked(walk::TABLE),
-        walked(walk::FRAME_POINTER),
+        walked(walk::FRAME_POINTER) + walked(walk::V8),
     );
     let python = if plan.python_layout().kind == PYTHON_NONE { "not walked" } else { "walked" };
     let _ = writeln!(text, "Python frames: {python}");

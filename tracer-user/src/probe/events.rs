@@ -135,6 +135,7 @@ fn process(mut bytes: &[u8]) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracer_common::v8::{JS_BUILTIN, JS_COMPILED, JS_INTERPRETED};
 
     fn stack_record(native_count: u32, python_count: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -170,6 +171,54 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(decode(&whole[..length]), None, "length {length}");
         }
+    }
+
+    /// A record of these words, and no Python.
+    fn record_of(native_count: u32, words: &[u64]) -> Vec<u8> {
+        let mut bytes = stack_record(0, 0);
+        bytes[20..24].copy_from_slice(&native_count.to_le_bytes());
+        words.iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn javascript_frames_stand_behind_their_return_addresses() {
+        let js = |native_index, kind, position| JsFrame {
+            shared_avma: 0x7f12_3456_7890,
+            cookie: 0xfeed_beef,
+            position,
+            kind,
+            native_index,
+        };
+        let check = |claim: &str, frames: &[(u64, Option<JsFrame>)]| {
+            let mut words = Vec::new();
+            for (address, frame) in frames {
+                words.push(address | if frame.is_some() { HAS_JS } else { 0 });
+                words.extend(frame.iter().flat_map(|frame| frame.to_words()));
+            }
+            let record = record_of(frames.len() as u32, &words);
+            let Some(Event::NewStack(stack)) = decode(&record) else {
+                panic!("{claim}: not decoded")
+            };
+            let native: Vec<u64> = frames.iter().map(|(address, _)| *address).collect();
+            let js: Vec<JsFrame> = frames.iter().filter_map(|(_, frame)| *frame).collect();
+            assert_eq!((stack.native, stack.js), (native, js), "{claim}");
+            for length in 0..record.len() {
+                assert_eq!(decode(&record[..length]), None, "{claim}: cut to {length}");
+            }
+        };
+        check("none", &[(0x10, None), (0x20, None)]);
+        check("the innermost", &[(0x10, Some(js(0, JS_COMPILED, 0))), (0x20, None)]);
+        check("the outermost", &[(0x10, None), (0x20, Some(js(1, JS_BUILTIN, 0)))]);
+        check(
+            "one behind the other",
+            &[
+                (0x10, None),
+                (0x7fff_ffff_f000, Some(js(1, JS_INTERPRETED, 77))),
+                (0x30, Some(js(2, JS_INTERPRETED, -1))),
+                (0x40, None),
+            ],
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tracer_common::{
     process::{MAX_PROCESSES, ProcessEntry},
     python::PythonLayout,
     slot::CodeRange,
+    v8::V8Layout,
 };
 
 /// Traced processes, as the kernel side sees them.
@@ -59,11 +60,18 @@ impl ProcessTable {
     ///
     /// # Errors
     /// When the table is full.
-    pub fn add(&mut self, tgid: u32, image: u32, python: PythonLayout) -> Result<u32, TableError> {
+    pub fn add(
+        &mut self,
+        tgid: u32,
+        image: u32,
+        python: PythonLayout,
+        v8: V8Layout,
+    ) -> Result<u32, TableError> {
         let is_free = |index: &usize| self.entries.get(*index).is_some_and(|e| e.image == 0);
         let index = (0..self.entries.len()).find(is_free).ok_or(TableError::Full)?;
         let salt = self.next_salt();
-        let entry = ProcessEntry { tgid, image, python, cache_salt: salt, ..Default::default() };
+        let entry =
+            ProcessEntry { tgid, image, python, v8, cache_salt: salt, ..Default::default() };
         // SAFETY: element `index`, which no program uses before its ID leads there.
         self.entries.update(index, |place| unsafe { place.write_volatile(entry) });
         if let Err(error) = self.tgids.insert(tgid, index as u32, 0) {
@@ -96,6 +104,17 @@ impl ProcessTable {
         self.entries.update(index as usize, |entry| unsafe {
             (&raw mut (*entry).python).write_volatile(without);
             (&raw mut (*entry).python.kind).write_volatile(python.kind);
+        });
+    }
+
+    /// How JavaScript frames of the process are told from now on.
+    pub fn set_v8(&self, index: u32, v8: V8Layout) {
+        // The kind last: it is what programs look at first.
+        let without = V8Layout { kind: 0, ..v8 };
+        // SAFETY: fields of element `index`, each an aligned word.
+        self.entries.update(index as usize, |entry| unsafe {
+            (&raw mut (*entry).v8).write_volatile(without);
+            (&raw mut (*entry).v8.kind).write_volatile(v8.kind);
         });
     }
 

@@ -15,7 +15,7 @@ use crate::{
     warning::Warning,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
-use tracer_common::{python::PythonLayout, slot::CodeRange};
+use tracer_common::{python::PythonLayout, slot::CodeRange, v8::V8Layout};
 
 /// Images that a session can tell apart: the number is 16 bits of live-map keys.
 const MAX_IMAGES: u32 = 65_535;
@@ -43,7 +43,7 @@ impl Probes {
         tables: &[(TableKey, UnwindTable)],
     ) -> Result<(u32, Vec<Warning>), ProbeError> {
         let image = self.next_image()?;
-        let index = self.table.add(tgid, image, plan.python_layout())?;
+        let index = self.table.add(tgid, image, plan.python_layout(), plan.v8_layout())?;
         let traced = Traced {
             index,
             links: Links::default(),
@@ -75,6 +75,7 @@ impl Probes {
             self.detacher.take(std::mem::take(&mut traced.links));
         }
         self.table.set_python(traced.index, plan.python_layout());
+        self.table.set_v8(traced.index, plan.v8_layout());
         let warnings = self.set_code_ranges(tgid, &plan.code_ranges, tables);
         self.place(tgid, plan)?;
         Ok(warnings)
@@ -144,6 +145,13 @@ impl Probes {
     pub fn set_python(&mut self, tgid: u32, layout: PythonLayout) {
         if let Some(traced) = self.traced.get(&tgid) {
             self.table.set_python(traced.index, layout);
+        }
+    }
+
+    /// How JavaScript frames of a process are told from now on.
+    pub fn set_v8(&mut self, tgid: u32, layout: V8Layout) {
+        if let Some(traced) = self.traced.get(&tgid) {
+            self.table.set_v8(traced.index, layout);
         }
     }
 

@@ -1,6 +1,7 @@
 //! From a recording to a report: equal stacks merged, every site judged, the answer phrased.
 
 use super::focus::{application_frame, label};
+use super::javascript;
 use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners, while_alive};
@@ -332,6 +333,8 @@ fn walks(recording: &Recording) -> Walks {
         python_whole_share: whole_share(&python_walks),
         native_walks,
         python_walks,
+        js_frames: javascript::frames(recording),
+        js_whole_share: javascript::whole_share(recording),
     }
 }
 

@@ -5,12 +5,15 @@ pub(super) use crate::printable::printable;
 use crate::stack::FrameKind;
 
 /// The nearest frame that belongs to the application: the first Python or JavaScript frame outside
-/// installed packages and the standard library; else, for machine code, the first frame in the
-/// executable `exe`; else the first Python or JavaScript frame; else the leaf.
+/// installed packages and the standard library; else the first JavaScript frame of a package, of
+/// Node.js itself, any Python or JavaScript frame; else, for machine code, the first frame in the
+/// executable `exe`; else the leaf.
 pub(super) fn application_frame(frames: &[FrameReport], exe: &str) -> Option<usize> {
     let scripted = |frame: &FrameReport| matches!(frame.kind, FrameKind::Python | FrameKind::Js);
     let first = |wanted: &dyn Fn(&FrameReport) -> bool| frames.iter().position(wanted);
     first(&|frame| scripted(frame) && !is_library(frame))
+        .or_else(|| first(&|frame| file_of_js(frame).is_some_and(|file| !is_of_node(file))))
+        .or_else(|| first(&|frame| file_of_js(frame).is_some()))
         .or_else(|| first(&scripted))
         .or_else(|| {
             first(&|frame| frame.kind == FrameKind::Native && frame.module.as_deref() == Some(exe))
@@ -22,9 +25,16 @@ fn is_library(frame: &FrameReport) -> bool {
     let Some(file) = frame.file.as_deref() else { return true };
     let marks =
         ["/site-packages/", "/dist-packages/", "/lib/python3", "/lib64/python3", "/node_modules/"];
-    file.starts_with('<')
-        || file.starts_with("node:")
-        || marks.iter().any(|mark| file.contains(mark))
+    file.starts_with('<') || is_of_node(file) || marks.iter().any(|mark| file.contains(mark))
+}
+
+fn file_of_js(frame: &FrameReport) -> Option<&str> {
+    frame.file.as_deref().filter(|_| frame.kind == FrameKind::Js)
+}
+
+/// Whether a script is part of Node.js.
+fn is_of_node(file: &str) -> bool {
+    file.starts_with("node:")
 }
 
 /// The part behind the last slash.
@@ -49,4 +59,58 @@ pub(super) fn label(frame: &FrameReport) -> String {
         None => frame.function.clone(),
     };
     printable(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> FrameReport {
+        let (kind, file) = match text.split_once(' ') {
+            Some(("js", "")) => (FrameKind::Js, None),
+            Some(("js", file)) => (FrameKind::Js, Some(file)),
+            Some(("py", file)) => (FrameKind::Python, Some(file)),
+            _ => (FrameKind::Native, None),
+        };
+        FrameReport {
+            kind,
+            function: "f".into(),
+            file: file.map(str::to_owned),
+            line: None,
+            module: (kind == FrameKind::Native).then(|| text.to_owned()),
+            build_id: None,
+            offset: None,
+            generated: None,
+        }
+    }
+
+    #[test]
+    fn the_application_comes_before_packages_and_these_before_the_runtime() {
+        let check = |claim: &str, frames: &[&str], expected: Option<usize>| {
+            let frames: Vec<FrameReport> = frames.iter().map(|text| frame(text)).collect();
+            assert_eq!(application_frame(&frames, "/bin/node"), expected, "{claim}");
+        };
+        check(
+            "the application's own",
+            &[
+                "/bin/node",
+                "js node:buffer",
+                "js ",
+                "js /srv/node_modules/ws/lib/sender.js",
+                "js /srv/gateway.js",
+                "js /srv/main.js",
+            ],
+            Some(4),
+        );
+        check(
+            "a package's",
+            &["/bin/node", "js node:buffer", "js file:///srv/node_modules/ws/index.mjs"],
+            Some(2),
+        );
+        check("Node's own", &["/bin/node", "js ", "js node:net", "js node:events"], Some(2));
+        check("a builtin's", &["/bin/node", "js "], Some(1));
+        check("machine code", &["/lib/libc.so", "/bin/node", "/bin/node"], Some(1));
+        check("Python's packages", &["py <frozen>", "py /usr/lib/python3/x.py"], Some(0));
+        check("nothing", &[], None);
+    }
 }

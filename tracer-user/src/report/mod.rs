@@ -5,6 +5,7 @@ mod build;
 pub mod diff;
 mod focus;
 mod folded;
+mod javascript;
 mod json;
 mod loss;
 mod model;

@@ -274,6 +274,12 @@ pub struct Walks {
     /// those that found nothing to walk are left out.
     pub native_whole_share: Option<f64>,
     pub python_whole_share: Option<f64>,
+    /// Distinct JavaScript frames by result (`named`, or why they have no names), zeros included;
+    /// empty where the target runs no Node.js.
+    pub js_frames: BTreeMap<String, u64>,
+    /// Of the allocations by stacks with JavaScript frames, the share of those whose frames all
+    /// have names, 0 to 1; `None` without any.
+    pub js_whole_share: Option<f64>,
 }
 
 /// The target's resident memory at the first and the last tick, bytes.

@@ -264,6 +264,9 @@ fn write_unseen(out: &mut String, report: &Report) -> fmt::Result {
     let python = by_reason(&walks.python_walks, walks.python_whole_share);
     writeln!(out, "   native stacks: {native}")?;
     writeln!(out, "   python stacks: {python}")?;
+    if let Some(names) = super::javascript::in_words(walks) {
+        writeln!(out, "   javascript stacks: {names}")?;
+    }
     let floor = report.settings.min_size_bytes;
     if floor > 0 {
         writeln!(out, "   blocks below {} were not followed", units::bytes(floor))?;
@@ -311,7 +314,7 @@ fn by_reason(walks: &BTreeMap<&'static str, u64>, whole: Option<f64>) -> String 
 }
 
 /// A share in percent, rounded towards the middle: 100 % is all, 0 % is nothing.
-fn share(part: f64) -> String {
+pub(super) fn share(part: f64) -> String {
     if part >= 1.0 || part <= 0.0 {
         return format!("{:.0} %", part * 100.0);
     }

@@ -3,3 +3,12 @@
 pub mod memory;
 pub mod node;
 pub mod python;
+
+/// The language runtimes of one target.
+#[derive(Clone, Debug, Default)]
+pub struct Runtimes {
+    /// CPython.
+    pub python: Option<python::PythonRuntime>,
+    /// Node.js.
+    pub node: Option<node::NodeRuntime>,
+}

@@ -2,7 +2,7 @@
 //! other files. What no stack will need any more is let go, however many processes come.
 
 use crate::{
-    runtime::python::PythonRuntime,
+    runtime::Runtimes,
     stack::RawStack,
     symbol::{DebugInfo, Observed, Resolver},
     target::Target,
@@ -30,10 +30,10 @@ impl Images {
         &mut self,
         image: u32,
         target: &Target,
-        python: Option<PythonRuntime>,
+        runtimes: Runtimes,
         forked_from: Option<u32>,
     ) {
-        let resolver = Resolver::sharing(&self.debug_info, target.tgid, target, python);
+        let resolver = Resolver::sharing(&self.debug_info, target.tgid, target, runtimes);
         let resolver = match forked_from {
             Some(parent) => resolver.forked_from(parent),
             None => resolver,
@@ -137,7 +137,7 @@ mod tests {
             Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (target, _) = discover(cat.id()).unwrap();
         let mut images = Images::default();
-        (1..=1000).for_each(|image| images.begin(image, &target, None, None));
+        (1..=1000).for_each(|image| images.begin(image, &target, Runtimes::default(), None));
         images.read_ahead(&[raw(7), raw(8)]);
         (2..=1000).for_each(|image| images.end(image));
         images.let_go(&VecDeque::from([raw(8), raw(9)]));

@@ -11,6 +11,8 @@ mod guardian;
 mod held;
 mod images;
 mod insistence;
+mod js_names;
+mod late_node;
 mod late_python;
 mod launch;
 mod measure;

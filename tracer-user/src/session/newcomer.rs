@@ -229,7 +229,7 @@ impl Session {
         let target = known.forked(tgid).ok()?;
         let mut plan = self.processes.followed.get(&parent)?.plan.clone();
         if !has_same_code(known, &target) {
-            plan.code_ranges = target::code_ranges(&target).0;
+            plan.code_ranges = plan::code_ranges(&target, plan.node.as_ref()).0;
         }
         Some(Started {
             target,

@@ -5,6 +5,7 @@ use super::{
     address_space::AddressSpace,
     descriptor::{pidfd, readable},
     images::Images,
+    late_node::LateNode,
     late_python::LatePython,
     measure,
     newcomer::Newcomer,
@@ -15,6 +16,7 @@ use crate::{
     capture::{Meta, ProcessEnd, ProcessMeta},
     plan::ProbePlan,
     probe::Probes,
+    runtime::Runtimes,
     symbol::Resolver,
     target::Target,
     tick::{MemorySplit, ProcessReading},
@@ -34,6 +36,7 @@ pub struct Followed {
     pub plan: ProbePlan,
     address_space: AddressSpace,
     late_python: LatePython,
+    late_node: LateNode,
     /// Its memory as it was read last.
     memory: Option<MemorySplit>,
 }
@@ -43,6 +46,12 @@ impl Followed {
         let warnings = self.late_python.look(resolver.target().tgid, probes, resolver);
         // Its children will run the same.
         self.plan.python = resolver.python().cloned();
+        warnings
+    }
+
+    fn look_for_node(&mut self, probes: &mut Probes, resolver: &mut Resolver) -> Vec<Warning> {
+        let warnings = self.late_node.look(resolver.target().tgid, probes, resolver);
+        self.plan.node = resolver.node().cloned();
         warnings
     }
 
@@ -126,7 +135,7 @@ impl Processes {
             let _ = exit.readable().await;
             let _ = ended.send(number);
         });
-        self.images.begin(image, &target, plan.python.clone(), forked_from);
+        self.images.begin(image, &target, plan.runtimes(), forked_from);
         self.metas.push(described(meta, &target));
         let followed = Followed {
             number,
@@ -134,6 +143,7 @@ impl Processes {
             plan,
             address_space: AddressSpace::new(target.tgid),
             late_python,
+            late_node: LateNode::new(&target),
             memory: measure::target_memory(target.tgid),
         };
         // One that had the same PID, and whose end is still to be told.
@@ -165,16 +175,17 @@ impl Processes {
         if let Some(followed) = self.followed.get_mut(&tgid) {
             self.images.end(std::mem::replace(&mut followed.image, image));
             self.metas[followed.number as usize].images.push(image);
-            self.images.begin(image, &target, None, None);
+            self.images.begin(image, &target, Runtimes::default(), None);
         }
     }
 
     /// What the present image of a process is, now that it has been looked at.
     pub fn learn_image(&mut self, tgid: u32, target: &Target, plan: ProbePlan) {
         let Some(followed) = self.followed.get_mut(&tgid) else { return };
-        self.images.begin(followed.image, target, plan.python.clone(), None);
+        self.images.begin(followed.image, target, plan.runtimes(), None);
         // Its loader may be at work still.
         followed.late_python = LatePython::new(plan.python.as_ref(), true);
+        followed.late_node = LateNode::new(target);
         followed.plan = plan;
         let meta = &mut self.metas[followed.number as usize];
         *meta = described(std::mem::take(meta), target);
@@ -186,8 +197,11 @@ impl Processes {
         let Some((followed, resolver)) = found.zip(self.images.get_mut(image)) else {
             return Vec::new();
         };
-        let (ranges, mut warnings) = setup::set_code_ranges(probes, resolver.target());
+        // First: where V8's own code lies is part of the ranges.
+        let mut warnings = followed.look_for_node(probes, resolver);
+        let (ranges, more) = setup::set_code_ranges(probes, resolver.target(), resolver.node());
         followed.plan.code_ranges = ranges;
+        warnings.extend(more);
         warnings.extend(followed.look_for_python(probes, resolver));
         warnings
     }

@@ -4,6 +4,7 @@ use super::{Config, guardian::Guardian, python_objects};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
+    runtime::node::NodeRuntime,
     target::{self, MappedFile, PlannedRange, TableKey, Target, mapping::FileId},
     unwind::{self, UnwindTable},
     warning::Warning,
@@ -120,8 +121,12 @@ pub fn missing_tables(
 }
 
 /// Tells the kernel side where the code of a process is now.
-pub fn set_code_ranges(probes: &mut Probes, target: &Target) -> (Vec<PlannedRange>, Vec<Warning>) {
-    let (ranges, mut warnings) = target::code_ranges(target);
+pub fn set_code_ranges(
+    probes: &mut Probes,
+    target: &Target,
+    node: Option<&NodeRuntime>,
+) -> (Vec<PlannedRange>, Vec<Warning>) {
+    let (ranges, mut warnings) = plan::code_ranges(target, node);
     let (tables, more) = missing_tables(probes, target, &ranges);
     warnings.extend(more);
     warnings.extend(probes.set_code_ranges(target.tgid, &ranges, &tables));
@@ -151,6 +156,9 @@ pub fn attach(pid: u32, config: &Config) -> Result<(Started, Probes)> {
 pub fn runtime_of(started: &Started) -> (String, Option<String>) {
     if let Some(python) = &started.plan.python {
         return ("python".into(), Some(python.version.to_string()));
+    }
+    if let Some(node) = &started.plan.node {
+        return ("node".into(), Some(node.version.to_string()));
     }
     let name = started.target.exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == "node" || name == "nodejs" { ("node".into(), None) } else { ("native".into(), None) }

@@ -8,7 +8,7 @@ use super::{
     epoch::Epochs,
     first_thread::FirstThreads,
     held::Held,
-    insistence, measure,
+    insistence, js_names, measure,
     output::Folder,
     processes::Processes,
     python_objects::Observer,
@@ -313,6 +313,8 @@ impl Session {
             }
         }
         self.tell_of_the_unfollowed()?;
+        let unnamed = js_names::tell(&self.processes.images, &mut self.recorder.recording.meta);
+        unnamed.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         self.name_stacks()?;
         let recording = &mut self.recorder.recording;
         let meta = &mut recording.meta;

@@ -1,22 +1,27 @@
 //! From addresses to names: raw stacks become stacks that people read. Native frames are named
-//! late, from files kept open; Python frames at once, while the code objects still exist.
+//! late, from files kept open; Python and JavaScript frames at once, while what they run is there.
 
 mod allowance;
 mod debug_info;
 mod former;
+mod javascript;
 mod merge;
 mod native;
 
+use crate::runtime::Runtimes;
+use crate::runtime::node::NodeRuntime;
 use crate::runtime::python::code::CodeObject;
 use crate::runtime::python::{CodeReader, PythonRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::target::Target;
 use crate::warning::Warning;
 pub use debug_info::DebugInfo;
+use javascript::JavaScript;
+pub use javascript::{NAMED as JS_NAMED, is_unnamed as is_unnamed_js, no_counts as no_js_counts};
 pub use merge::ARENA_FRAME;
 use merge::{Place, PythonSlot};
 use native::Native;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,6 +70,7 @@ pub struct Resolver {
     /// of: looking a line up takes longer than all else.
     frames: HashMap<(u64, i32), (Arc<CodeObject>, Arc<Frame>)>,
     doubts: Doubts,
+    javascript: JavaScript,
 }
 
 /// What new stacks showed of an interpreter whose memory is not what it should be.
@@ -88,9 +94,9 @@ enum PythonName {
 }
 
 impl Resolver {
-    /// For process `tgid`, as `target` was discovered, with the CPython in it.
-    pub fn new(tgid: u32, target: &Target, python: Option<PythonRuntime>) -> Self {
-        Self::sharing(&Rc::default(), tgid, target, python)
+    /// For process `tgid`, as `target` was discovered, with the runtimes in it.
+    pub fn new(tgid: u32, target: &Target, runtimes: Runtimes) -> Self {
+        Self::sharing(&Rc::default(), tgid, target, runtimes)
     }
 
     /// As [`Self::new`], one of many that map the same files.
@@ -98,7 +104,7 @@ impl Resolver {
         debug_info: &Rc<DebugInfo>,
         tgid: u32,
         target: &Target,
-        python: Option<PythonRuntime>,
+        runtimes: Runtimes,
     ) -> Self {
         let mut resolver = Self {
             native: Native::new(target.clone(), Rc::clone(debug_info)),
@@ -108,8 +114,10 @@ impl Resolver {
             observed: HashMap::new(),
             frames: HashMap::new(),
             doubts: Doubts::default(),
+            javascript: JavaScript::default(),
         };
-        resolver.set_python(tgid, python);
+        resolver.set_python(tgid, runtimes.python);
+        resolver.set_node(tgid, runtimes.node);
         resolver
     }
 
@@ -120,6 +128,11 @@ impl Resolver {
             .filter(|runtime| runtime.is_walked())
             .map(|runtime| CodeReader::new(tgid, runtime));
         self.python = python;
+    }
+
+    /// The Node.js in process `tgid` was found, or is better known now.
+    pub fn set_node(&mut self, tgid: u32, node: Option<NodeRuntime>) {
+        self.javascript.set_runtime(node, tgid, self.native.target());
     }
 
     /// Reads the code objects that new stacks name, the newest stacks first: they may die within
@@ -134,11 +147,12 @@ impl Resolver {
     pub fn forked_from(mut self, tgid: u32) -> Self {
         let walked = self.python.as_ref().filter(|runtime| runtime.is_walked());
         self.parent = walked.map(|runtime| CodeReader::new(tgid, runtime));
+        self.javascript.set_parent(tgid, self.native.target());
         self
     }
 
-    /// Reads what a new stack refers to while it still exists: Python code objects, and the
-    /// address space when an address is not in it. To be called once for every new stack, soon.
+    /// Reads what a new stack refers to while it still exists: Python code objects,
+    /// JavaScript functions, and the address space when an address is not in it. To be called once for every new stack, soon.
     pub fn observe(&mut self, raw: &RawStack) -> Observed {
         let names: Vec<_> = raw.python.iter().map(|frame| self.python_name(frame)).collect();
         let is_no_code = |name: &&PythonName| matches!(name, PythonName::NoCode);
@@ -147,12 +161,24 @@ impl Resolver {
         if !names.is_empty() && self.observed.len() < MAX_OBSERVED {
             self.observed.insert(raw.id, names);
         }
-        self.native.learn(&raw.native)
+        // What is mapped first: a name may depend on where V8's own code lies.
+        let observed = self.native.learn(&raw.native);
+        self.after(&observed);
+        self.javascript.observe(raw);
+        observed
     }
 
     /// Reads the address space again, so that code that was mapped since is known.
     pub fn look_again(&mut self) -> Observed {
-        self.native.look_again()
+        let observed = self.native.look_again();
+        self.after(&observed);
+        observed
+    }
+
+    fn after(&mut self, observed: &Observed) {
+        if observed.mappings_changed {
+            self.javascript.set_mappings(self.native.target());
+        }
     }
 
     /// Whether stacks led to code that is still unknown, for want of time to read the address space.
@@ -166,6 +192,7 @@ impl Resolver {
         self.reader = None;
         self.parent = None;
         self.frames = HashMap::new();
+        self.javascript.settle();
     }
 
     /// The stack as people read it. Works after the target has ended.
@@ -191,18 +218,28 @@ impl Resolver {
                 is_entry: record.is_entry != 0,
             })
             .collect();
+        let javascript = self.javascript.frames(raw);
         let runtime = self.python.as_ref();
-        let native: Vec<merge::NativeSlot> = raw
-            .native
-            .iter()
-            .map(|return_avma| {
+        let native: Vec<merge::NativeSlot> = (0_u32..)
+            .zip(&raw.native)
+            .map(|(index, return_avma)| {
                 let avma = return_avma.saturating_sub(1);
                 let place = match runtime {
                     Some(runtime) if runtime.eval.is_loop(avma) => Place::Loop,
                     Some(runtime) if runtime.eval.is_handler(avma) => Place::Handler,
                     _ => Place::Elsewhere,
                 };
-                merge::NativeSlot { frames: self.native.name(avma), place }
+                let frames = self.native.name(avma);
+                let frames = match javascript.get(&index) {
+                    Some((frame, named)) => {
+                        javascript::in_place_of(frames, *return_avma, frame, named)
+                    }
+                    None if self.javascript.is_unknown() && self.native.is_anonymous(avma) => {
+                        vec![javascript::unnamed(*return_avma)]
+                    }
+                    None => frames,
+                };
+                merge::NativeSlot { frames, place }
             })
             .collect();
         let module = runtime.map(|runtime| runtime.module.display().to_string());
@@ -225,6 +262,16 @@ impl Resolver {
     /// The CPython in the target.
     pub fn python(&self) -> Option<&PythonRuntime> {
         self.python.as_ref()
+    }
+
+    /// The Node.js in the target.
+    pub fn node(&self) -> Option<&NodeRuntime> {
+        self.javascript.runtime()
+    }
+
+    /// Distinct JavaScript frames by result: [`JS_NAMED`], or the name of a failure.
+    pub fn js_counts(&self) -> &BTreeMap<&'static str, u64> {
+        self.javascript.counts()
     }
 
     /// The code files in the address space, so that a recording can be named elsewhere.

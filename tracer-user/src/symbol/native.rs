@@ -132,6 +132,17 @@ impl Native {
         frames
     }
 
+    /// Whether an address lies in anonymous code, which is a JIT's.
+    pub fn is_anonymous(&self, avma: u64) -> bool {
+        let mapping = self.target.mapping_at(avma).or_else(|| self.former.at(avma));
+        mapping.is_some_and(|mapping| {
+            let name = mapping.path.as_os_str().as_encoded_bytes();
+            mapping.executable
+                && mapping.file.is_none()
+                && (name.is_empty() || name.starts_with(b"[anon:"))
+        })
+    }
+
     fn look_up(&self, avma: u64) -> Vec<Frame> {
         let Some(mapping) = self.target.mapping_at(avma).or_else(|| self.former.at(avma)) else {
             return vec![nameless("[unknown]".to_owned(), None, None)];

@@ -29,7 +29,7 @@ fn a_native_stack_is_named_after_the_target_has_ended() {
     let libc = target.files.values().find(|file| file.name().starts_with("libc.")).unwrap();
     let malloc = libc.elf.find_symbols(&["malloc"])[0].unwrap();
     let avma = target.bias_of(libc).unwrap() + malloc.svma;
-    let mut resolver = Resolver::new(target.tgid, &target, None);
+    let mut resolver = Resolver::new(target.tgid, &target, Runtimes::default());
     assert_eq!(resolver.observe(&raw(vec![avma + 5])), Observed::default());
     assert!(!resolver.mappings_for_capture().is_empty());
     child.kill().unwrap();
@@ -66,7 +66,7 @@ fn source_lines_and_inlined_functions_come_from_dwarf() {
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let marked = u64::from_str_radix(line.trim().trim_start_matches("0x"), 16).unwrap();
     let (target, _) = discover(child.id()).unwrap();
-    let mut resolver = Resolver::new(target.tgid, &target, None);
+    let mut resolver = Resolver::new(target.tgid, &target, Runtimes::default());
     let stack = resolver.resolve(&raw(vec![marked + 10]));
     child.kill().unwrap();
     child.wait().unwrap();

@@ -5,7 +5,7 @@ use super::metadata::{BLOB_CODE, BLOB_CODE_DATA, BLOB_CODE_SIZE, Metadata};
 use crate::target::function_table::FunctionTable;
 use crate::target::mapping::FileId;
 use crate::target::{MappedFile, Target};
-use tracer_common::v8::{BUILTIN_SPANS, Span};
+use std::ops::Range;
 
 /// Lengths of the built-in code that are believed, in bytes: those seen have 1.2 to 1.8 MB. In
 /// files without symbols it is the longest piece of code without unwind information.
@@ -47,13 +47,14 @@ impl BuiltinCode {
         Some(Self { file: file.id, file_offset, length_bytes, functions })
     }
 
-    /// Where it is mapped. V8 maps it a second time while it starts, next to the code that it
-    /// compiles, so this is to be asked again when mappings have changed.
+    /// Where it is mapped, in the order of the target's mappings. V8 maps it once more for each of
+    /// its heaps (that of each worker thread too), next to the code that it compiles, so this is to
+    /// be asked again when mappings have changed.
     ///
     /// # Cost
     /// None but a look at each mapping that is known.
-    pub fn spans(&self, target: &Target) -> [Span; BUILTIN_SPANS] {
-        let mut spans = [Span::default(); BUILTIN_SPANS];
+    pub fn spans(&self, target: &Target) -> Vec<Range<u64>> {
+        let mut spans: Vec<Range<u64>> = Vec::new();
         let end = self.file_offset.saturating_add(self.length_bytes);
         let places = target.mappings.iter().filter_map(|mapping| {
             if mapping.file != Some(self.file) || !mapping.executable {
@@ -62,18 +63,13 @@ impl BuiltinCode {
             let mapped_end = mapping.file_offset.saturating_add(mapping.length_bytes());
             let (first, last) = (self.file_offset.max(mapping.file_offset), end.min(mapped_end));
             let at = |offset: u64| mapping.start_avma.checked_add(offset - mapping.file_offset);
-            (first < last)
-                .then(|| Some(Span { start_avma: at(first)?, end_avma: at(last)? }))
-                .flatten()
+            (first < last).then(|| Some(at(first)?..at(last)?)).flatten()
         });
-        let mut count = 0;
         for place in places {
-            // Changed protections cut a mapping into pieces.
-            if count > 0 && spans[count - 1].end_avma == place.start_avma {
-                spans[count - 1].end_avma = place.end_avma;
-            } else if count < BUILTIN_SPANS {
-                spans[count] = place;
-                count += 1;
+            match spans.last_mut() {
+                // Changed protections cut a mapping into pieces.
+                Some(last) if last.end == place.start => last.end = place.end,
+                _ => spans.push(place),
             }
         }
         spans

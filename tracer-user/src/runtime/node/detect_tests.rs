@@ -29,12 +29,12 @@ fn each_node_here_is_found_with_its_version_and_its_built_in_code() {
             continue;
         }
         let spans = found.builtin_spans(&target);
-        assert_eq!(spans, found.layout.builtins);
-        for span in spans.iter().filter(|span| **span != Span::default()) {
+        assert!(!spans.is_empty());
+        for span in spans {
             let code = found.builtins.as_ref().unwrap();
-            assert!(span.end_avma - span.start_avma <= code.length_bytes);
-            assert!(span.end_avma - span.start_avma >= code.length_bytes - 4096);
-            let mapping = target.mapping_at(span.start_avma).unwrap();
+            assert!(span.end - span.start <= code.length_bytes);
+            assert!(span.end - span.start >= code.length_bytes - 4096);
+            let mapping = target.mapping_at(span.start).unwrap();
             assert!(mapping.executable && mapping.file == Some(code.file));
         }
         // What the file says is what the tables say: a file that says nothing is read by them.

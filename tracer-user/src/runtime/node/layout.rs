@@ -33,7 +33,6 @@ pub(super) fn layout_of(
     let slot = |name: &str, usual: i32| metadata.debugger_value(&[name]).unwrap_or(usual);
     let shared = metadata.debugger_value(&["class_JSFunction__shared__SharedFunctionInfo"]);
     let walk = V8Layout {
-        builtins: Default::default(),
         kind: V8_FRAMES,
         fp_context: slot("off_fp_context", -8),
         fp_function: slot("off_fp_function", -16),

@@ -36,9 +36,10 @@ use crate::warning::Warning;
 use known::KNOWN_NODES;
 use layout::layout_of;
 use metadata::{BYTECODE_SIZES, Metadata};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tracer_common::v8::{BUILTIN_SPANS, Span, V8_NONE, V8Layout};
+use tracer_common::v8::{V8_NONE, V8Layout};
 
 /// Longest table of bytecodes' lengths, in bytes.
 const MAX_SIZES_BYTES: u64 = 3 * 256;
@@ -52,8 +53,7 @@ pub struct NodeRuntime {
     pub version: V8Version,
     /// File that holds it (libnode, or the program), as the target sees it.
     pub module: PathBuf,
-    /// How the kernel side finds its frames; `kind` is `V8_NONE` when it cannot. `builtins` is as
-    /// of the detection: [`Self::builtin_spans`] says how it is now.
+    /// How the kernel side finds its frames; `kind` is `V8_NONE` when it cannot.
     pub layout: V8Layout,
     /// Where its objects keep what.
     pub objects: ObjectLayout,
@@ -75,8 +75,8 @@ impl NodeRuntime {
     }
 
     /// Where its built-in code is mapped now; see [`BuiltinCode::spans`].
-    pub fn builtin_spans(&self, target: &Target) -> [Span; BUILTIN_SPANS] {
-        self.builtins.as_ref().map_or_else(Default::default, |code| code.spans(target))
+    pub fn builtin_spans(&self, target: &Target) -> Vec<Range<u64>> {
+        self.builtins.as_ref().map(|code| code.spans(target)).unwrap_or_default()
     }
 }
 
@@ -113,10 +113,9 @@ fn describe(
         builtins: BuiltinCode::find(file, metadata).map(Arc::new),
         bytecode_sizes: bytecode_sizes(file, metadata).map(Arc::new),
     };
-    found.layout.builtins = found.builtin_spans(target);
     let reason = if !found.is_walked() {
         "whose frames are not known here"
-    } else if found.layout.builtins[0] == Span::default() {
+    } else if found.builtin_spans(target).is_empty() {
         found.layout.kind = V8_NONE;
         "but where its interpreter lies was not found"
     } else {

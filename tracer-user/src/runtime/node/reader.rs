@@ -15,8 +15,9 @@ use super::script::{Place, Script};
 use super::source_map::SourceMaps;
 use crate::stack::Generated;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
-use tracer_common::v8::{JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame, Span};
+use tracer_common::v8::{JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame};
 
 /// Functions, scripts and code objects that are remembered: how many of each, and how many bytes
 /// of their texts and tables.
@@ -40,7 +41,7 @@ pub struct JsReader {
     objects: ObjectLayout,
     sizes: Option<Arc<BytecodeSizes>>,
     builtins: Option<Arc<BuiltinCode>>,
-    spans: [Span; 2],
+    spans: Vec<Range<u64>>,
     functions: HashMap<Key, Arc<Function>>,
     scripts: HashMap<(u64, i32), Arc<Script>>,
     code: BTreeMap<u64, (Header, Arc<Code>)>,
@@ -66,7 +67,7 @@ impl JsReader {
             objects: runtime.objects,
             sizes: runtime.bytecode_sizes.clone(),
             builtins: runtime.builtins.clone(),
-            spans: runtime.layout.builtins,
+            spans: Vec::new(),
             functions: HashMap::new(),
             scripts: HashMap::new(),
             code: BTreeMap::new(),
@@ -77,8 +78,8 @@ impl JsReader {
         }
     }
 
-    /// Says where the built-in code is mapped now.
-    pub fn set_builtin_spans(&mut self, spans: [Span; 2]) {
+    /// Says where the built-in code is mapped now ([`NodeRuntime::builtin_spans`]).
+    pub fn set_builtin_spans(&mut self, spans: Vec<Range<u64>>) {
         self.spans = spans;
     }
 
@@ -304,10 +305,10 @@ impl JsReader {
     /// A built-in function: its own name with that of its class, where the file has symbols
     /// (`ArrayMap` for `map`).
     fn name_builtin(&mut self, function: &Function, return_avma: u64) -> JsName {
-        let offset = self.spans.iter().find_map(|span| {
-            let is_inside = (span.start_avma..span.end_avma).contains(&return_avma);
-            is_inside.then(|| return_avma - span.start_avma)
-        });
+        let offset = self
+            .spans
+            .iter()
+            .find_map(|span| span.contains(&return_avma).then(|| return_avma - span.start));
         let builtins = self.builtins.clone();
         let symbol =
             offset.and_then(|offset| builtins.as_ref()?.function_at(offset.checked_sub(1)?));

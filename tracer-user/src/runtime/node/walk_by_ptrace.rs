@@ -3,8 +3,10 @@
 
 use super::heap::{Heap, pointer, small_integer};
 use super::{JsReader, NodeRuntime};
+use crate::target::discover;
 use std::mem::MaybeUninit;
-use tracer_common::v8::{JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame, Span, cookie};
+use std::ops::Range;
+use tracer_common::v8::{JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame, cookie};
 
 /// How far into the stack the first frame pointer is searched, in bytes: the system call's own
 /// functions keep none.
@@ -51,7 +53,7 @@ fn chain(heap: &Heap, first: u64) -> Vec<(u64, u64)> {
 
 /// The JavaScript frames of the first thread of a process, innermost first, each with its return
 /// address.
-pub(super) fn js_frames(tgid: u32, runtime: &NodeRuntime) -> Vec<(JsFrame, u64)> {
+fn js_frames(tgid: u32, runtime: &NodeRuntime, builtins: &[Range<u64>]) -> Vec<(JsFrame, u64)> {
     let heap = Heap::new(tgid);
     let (stack_pointer, frame_pointer) = pointers(tgid);
     let starts = (stack_pointer..stack_pointer + SEARCH_BYTES).step_by(8);
@@ -61,7 +63,7 @@ pub(super) fn js_frames(tgid: u32, runtime: &NodeRuntime) -> Vec<(JsFrame, u64)>
         .find(|frames| frames.len() > 12)
         .expect("a chain of frame pointers");
     let frames = longest.iter().enumerate().filter_map(|(index, (frame_pointer, called))| {
-        js_frame(&heap, runtime, *frame_pointer, *called, index as u32)
+        js_frame(&heap, (runtime, builtins), *frame_pointer, *called, index as u32)
             .map(|frame| (frame, *called))
     });
     frames.collect()
@@ -69,7 +71,7 @@ pub(super) fn js_frames(tgid: u32, runtime: &NodeRuntime) -> Vec<(JsFrame, u64)>
 
 fn js_frame(
     heap: &Heap,
-    runtime: &NodeRuntime,
+    (runtime, builtins): (&NodeRuntime, &[Range<u64>]),
     frame_pointer: u64,
     pc: u64,
     native_index: u32,
@@ -87,10 +89,7 @@ fn js_frame(
         heap.word(shared + u64::from(layout.shared_name))?,
         heap.word(shared + u64::from(layout.shared_script))?,
     );
-    let is_builtin = layout
-        .builtins
-        .iter()
-        .any(|Span { start_avma, end_avma }| (*start_avma..*end_avma).contains(&pc));
+    let is_builtin = builtins.iter().any(|span| span.contains(&pc));
     let offset = slot(layout.fp_bytecode_array)
         .filter(|word| heap.object(*word, types.bytecode_array).is_some())
         .and_then(|_| small_integer(slot(layout.fp_bytecode_offset)?));
@@ -122,7 +121,10 @@ impl Named {
 
 /// The stack of the first thread, named.
 pub(super) fn named_stack(tgid: u32, runtime: &NodeRuntime, reader: &mut JsReader) -> Vec<Named> {
-    js_frames(tgid, runtime)
+    let (target, _) = discover(tgid).unwrap();
+    let builtins = runtime.builtin_spans(&target);
+    reader.set_builtin_spans(builtins.clone());
+    js_frames(tgid, runtime, &builtins)
         .into_iter()
         .map(|(frame, return_avma)| {
             let names = reader.read(&frame, return_avma);

@@ -2,6 +2,7 @@
 //! very offsets of the layout, and must yield the stack that the program says it has.
 
 use super::*;
+use crate::runtime::Runtimes;
 use crate::runtime::memory::{read_vec, u32_in, u64_in};
 use crate::stack::{Domain, FrameKind, RawStack, StackId, WalkEnd};
 use crate::symbol::Resolver;
@@ -201,7 +202,8 @@ fn named_after_the_end(child: Running, target: &Target, runtime: &PythonRuntime,
             .collect(),
         python_end: WalkEnd::Bottom,
     };
-    let mut resolver = Resolver::new(target.tgid, target, Some(runtime.clone()));
+    let runtimes = Runtimes { python: Some(runtime.clone()), ..Runtimes::default() };
+    let mut resolver = Resolver::new(target.tgid, target, runtimes);
     resolver.observe(&raw);
     drop(child);
     let stack = resolver.resolve(&raw);
