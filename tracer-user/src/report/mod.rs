@@ -2,6 +2,7 @@
 //! no clock and no files; the only module that knows inferno.
 
 mod build;
+pub mod diff;
 mod focus;
 mod folded;
 mod javascript;
@@ -9,6 +10,7 @@ mod json;
 mod loss;
 mod model;
 mod outcome;
+mod pprof;
 #[cfg(test)]
 mod process_tests;
 mod processes;
@@ -23,6 +25,7 @@ pub use folded::render as folded;
 pub use json::render as json;
 pub use model::*;
 pub use outcome::outcome;
+pub use pprof::render as pprof;
 pub use svg::render as svg;
 pub use text::render as text;
 

@@ -81,7 +81,7 @@ fn tick(second: u64, leak: bool) -> Tick {
     tick
 }
 
-fn recording(ticks: u64, leak: bool) -> Recording {
+pub(super) fn recording(ticks: u64, leak: bool) -> Recording {
     let mut recording = Recording::default();
     let meta = &mut recording.meta;
     meta.outlive_version = "0.0.0".into();
@@ -116,7 +116,7 @@ fn report(ticks: u64, leak: bool) -> Report {
     build(&recording(ticks, leak), &Limits::default())
 }
 
-fn golden(name: &str, found: &str) {
+pub(super) fn golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/report").join(name);
     if std::env::var_os("OUTLIVE_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");

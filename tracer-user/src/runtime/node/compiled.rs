@@ -79,12 +79,9 @@ impl Header {
                 .is_some_and(|distance| (1..=u64::from(self.length_bytes)).contains(&distance))
     }
 
-    fn is_baseline(&self, objects: &ObjectLayout) -> bool {
-        self.flags & KIND == objects.baseline_kind
-    }
-
-    fn is_optimised(&self, objects: &ObjectLayout) -> bool {
-        self.flags & KIND > objects.baseline_kind
+    /// Which compiler made it, as V8 numbers them.
+    pub(super) fn kind(&self) -> u32 {
+        self.flags & KIND
     }
 }
 
@@ -198,10 +195,12 @@ pub(super) enum Compiled {
 impl Compiled {
     /// Reads what belongs to the code of `header`.
     pub(super) fn read(heap: &Heap, objects: &ObjectLayout, header: &Header) -> Option<Self> {
-        if header.is_baseline(objects) {
+        if header.kind() == objects.baseline_kind {
             return read_baseline(heap, objects, header);
         }
-        header.is_optimised(objects).then(|| read_optimised(heap, objects, header)).flatten()
+        (header.kind() > objects.baseline_kind)
+            .then(|| read_optimised(heap, objects, header))
+            .flatten()
     }
 
     /// Bytes of its tables.

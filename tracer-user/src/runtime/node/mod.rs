@@ -15,6 +15,7 @@ mod positions;
 mod reader;
 mod scope;
 mod script;
+mod source_file;
 mod source_map;
 #[cfg(test)]
 mod targets;
@@ -145,3 +146,5 @@ fn bytecode_sizes(file: &MappedFile, metadata: &Metadata) -> Option<BytecodeSize
 mod detect_tests;
 #[cfg(test)]
 mod naming_tests;
+#[cfg(test)]
+mod source_map_tests;

@@ -5,6 +5,7 @@ use super::targets::{Running, nodes};
 use super::walk_by_ptrace::{Named, named_stack};
 use super::*;
 use crate::target::discover;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
@@ -13,7 +14,7 @@ use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
 /// called before, and what is then optimised, depends on the first argument.
 const CHAIN: &str = include_str!("chain.mjs");
 /// The same from a CommonJS module.
-const COMMON: &str = include_str!("chain.cjs");
+pub(super) const COMMON: &str = include_str!("chain.cjs");
 
 /// A line of a stack trace of V8's.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ fn is_same_eval(told: &str, file: &str) -> bool {
 }
 
 /// Compares a stack with the trace that its program printed.
-fn compare(printed: &[String], stack: &[Named], what: &str) {
+pub(super) fn compare(printed: &[String], stack: &[Named], what: &str) {
     let told: Vec<Told> = printed.iter().filter_map(|line| told(line)).collect();
     // The trace was made before the program began to wait.
     let is_waiting = |name: &&JsName| name.file.as_deref() == Some("node:fs");
@@ -95,8 +96,15 @@ fn compare(printed: &[String], stack: &[Named], what: &str) {
     assert!(matched >= 10, "{what}: only {matched} of {printed:#?}");
 }
 
+/// What a run showed.
+struct Shown {
+    stack: Vec<Named>,
+    /// V8's numbers of the compilers, less that of the baseline compiler.
+    compilers: BTreeSet<u32>,
+}
+
 /// Runs a script in a mode, and checks its stack twice: as something new, and as something known.
-fn check(node: &Path, flags: &[&str], script: &Path, mode: &str) -> Vec<Named> {
+fn check(node: &Path, flags: &[&str], script: &Path, mode: &str) -> Shown {
     let arguments = [flags, &[script.to_str().unwrap(), mode]].concat();
     let running = Running::start(node, &arguments);
     let (target, _) = discover(running.tgid()).unwrap();
@@ -111,11 +119,14 @@ fn check(node: &Path, flags: &[&str], script: &Path, mode: &str) -> Vec<Named> {
     let names =
         |stack: &[Named]| -> Vec<_> { stack.iter().map(|named| named.names.clone()).collect() };
     assert_eq!(names(&first), names(&again), "{what}");
-    again
+    assert_eq!(reader.inexact_count(), 0, "{what}");
+    let baseline = runtime.objects.baseline_kind;
+    let compilers = reader.code_kinds().into_iter().map(|kind| kind - baseline).collect();
+    Shown { stack: again, compilers }
 }
 
 /// Runs both scripts in all Nodes from `first` on whose V8 is known.
-fn check_since(first: u32, flags: &[&str], mode: &str, claim: impl Fn(&Path, &[Named])) {
+fn check_since(first: u32, flags: &[&str], mode: &str, claim: impl Fn(&str, &Shown)) {
     let folder = tempfile::tempdir().unwrap();
     let module = folder.path().join("chain of modules.mjs");
     let common = folder.path().join("chain.cjs");
@@ -129,45 +140,49 @@ fn check_since(first: u32, flags: &[&str], mode: &str, claim: impl Fn(&Path, &[N
             continue;
         }
         for script in [&module, &common] {
-            claim(&node, &check(&node, flags, script, mode));
+            claim(version.trim(), &check(&node, flags, script, mode));
         }
     }
 }
 
-fn count(stack: &[Named], kind: u32) -> usize {
-    stack.iter().filter(|named| named.frame.kind == kind).count()
+fn count(shown: &Shown, kind: u32) -> usize {
+    shown.stack.iter().filter(|named| named.frame.kind == kind).count()
 }
 
 #[test]
 fn interpreted_functions_are_named_as_in_the_programs_own_trace() {
-    check_since(18, &[], "cold", |node, stack| {
-        assert!(count(stack, JS_INTERPRETED) > 10, "{}", node.display());
+    check_since(18, &[], "cold", |version, shown| {
+        assert!(count(shown, JS_INTERPRETED) > 10, "{version}");
     });
 }
 
 #[test]
 fn functions_that_the_baseline_compiler_made_are_named_so_too() {
-    check_since(18, &["--always-sparkplug"], "warm", |node, stack| {
-        assert!(count(stack, JS_COMPILED) > 10, "{}", node.display());
+    check_since(18, &["--always-sparkplug"], "warm", |version, shown| {
+        assert!(count(shown, JS_COMPILED) > 10, "{version}");
+        assert!(shown.compilers.contains(&0), "{version} {:?}", shown.compilers);
     });
 }
 
 #[test]
 fn optimised_functions_are_named_with_those_that_were_inlined() {
-    check_since(18, &["--allow-natives-syntax"], "optimised", |node, stack| {
-        let inlined: usize = stack.iter().map(|named| named.names.len() - 1).sum();
-        assert!(inlined > 2, "{} {inlined}", node.display());
+    check_since(18, &["--allow-natives-syntax"], "optimised", |version, shown| {
+        let inlined: usize = shown.stack.iter().map(|named| named.names.len() - 1).sum();
+        assert!(inlined > 2, "{version} {inlined}");
+        assert!(shown.compilers.iter().any(|kind| *kind > 0), "{version} {:?}", shown.compilers);
     });
 }
 
 #[test]
 fn functions_of_the_middle_tier_are_named_too() {
-    check_since(22, &["--maglev", "--allow-natives-syntax"], "maglev", |_, _| {});
+    check_since(24, &["--allow-natives-syntax"], "maglev", |version, shown| {
+        assert!(shown.compilers.contains(&1), "{version} {:?}", shown.compilers);
+    });
 }
 
 #[test]
 fn functions_that_became_hot_by_themselves_are_named_too() {
-    check_since(18, &[], "hot", |node, stack| {
-        assert!(count(stack, JS_COMPILED) > 1, "{}", node.display());
+    check_since(18, &[], "hot", |version, shown| {
+        assert!(count(shown, JS_COMPILED) > 1, "{version}");
     });
 }

@@ -4,7 +4,7 @@
 /// The name of a script, as V8 has it, for people.
 pub(super) fn display_path(name: &str) -> String {
     match name.strip_prefix("file://") {
-        Some(rest) if rest.starts_with('/') => decoded(without_query(rest)),
+        Some(rest) if rest.starts_with('/') => decoded_path(rest),
         _ => name.to_owned(),
     }
 }
@@ -18,9 +18,10 @@ pub(super) fn eval_path(function: &str, file: Option<&str>, line: Option<u32>) -
     }
 }
 
-/// Loaders add queries to load a file anew (`app.mjs?update=1`).
-fn without_query(path: &str) -> &str {
-    path.split(['?', '#']).next().unwrap_or(path)
+/// The path that an address stands for: without a query, which loaders add to load a file anew
+/// (`app.mjs?update=1`), and decoded.
+pub(super) fn decoded_path(address: &str) -> String {
+    decoded(address.split(['?', '#']).next().unwrap_or(address))
 }
 
 /// `%20` and the like, decoded; what is not UTF-8 then stays as it is.

@@ -89,6 +89,12 @@ impl JsReader {
         self.inexact_count
     }
 
+    /// The compilers, by V8's numbers, whose code was met.
+    #[cfg(test)]
+    pub(super) fn code_kinds(&self) -> std::collections::BTreeSet<u32> {
+        self.code.values().map(|(header, _)| header.kind()).collect()
+    }
+
     /// What stood at `frame`, whose return address was `return_avma`: the function that was
     /// running, and behind it those it was inlined into.
     ///
@@ -279,26 +285,21 @@ impl JsReader {
         let place = exact.or_else(|| script.place(function.start?));
         let file = self.file_of(script, MAX_EVAL_DEPTH);
         let unnamed = if script.eval_origin.is_some() { EVAL } else { ANONYMOUS };
-        if let Some(place) = place
-            && let Some(generated_file) = &file
-            && let Some(original) =
-                self.maps.original(&self.heap, (*address, script.id), script, place)
-        {
-            return JsName {
-                function: name.or(original.name).unwrap_or_else(|| unnamed.into()),
-                file: Some(original.file),
-                line: Some(original.line),
-                generated: Some(Generated { file: generated_file.clone(), line: place.line }),
-                is_builtin: false,
-            };
-        }
-        JsName {
+        let key = (*address, script.id);
+        let original = place.and_then(|at| self.maps.original(&self.heap, key, script, at));
+        let mut found = JsName {
             function: name.unwrap_or_else(|| unnamed.into()),
             file,
             line: place.map(|place| place.line),
             generated: None,
             is_builtin: false,
+        };
+        if let Some(original) = original {
+            let (file, line) =
+                (found.file.replace(original.file), found.line.replace(original.line));
+            found.generated = file.zip(line).map(|(file, line)| Generated { file, line });
         }
+        found
     }
 
     /// A built-in function: its own name with that of its class, where the file has symbols

@@ -6,8 +6,6 @@ use super::text::{Run, text, visit};
 
 /// Longest path or address that is read, in characters.
 const MAX_PATH_CHARACTERS: usize = 4096;
-/// Longest address of a source map that is read, in characters: it may be the map itself.
-pub(super) const MAX_MAP_CHARACTERS: usize = 88 << 20;
 /// Longest source that is searched for the ends of its lines, in characters.
 const MAX_SOURCE_CHARACTERS: usize = 64 << 20;
 /// Most lines of one script.

@@ -1,7 +1,32 @@
-//! Source maps.
+//! Source maps: from a place in code that runs to the one that people wrote. Maps are the target's
+//! files, or part of them; whatever is wrong with one, the place stays as it was. The names in maps
+//! are left alone: they are those of what is called at a place, not of the function around it.
 
 use super::heap::Heap;
+use super::path::display_path;
 use super::script::{Place, Script};
+use super::source_file::{read_bounded, resolve};
+use super::text::text;
+use sourcemap::DecodedMap;
+use std::collections::HashMap;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Largest map that is read, in bytes.
+const MAX_MAP_BYTES: u64 = 64 << 20;
+/// Longest address of a map, in characters: it may be the map itself, in base64.
+const MAX_ADDRESS_CHARACTERS: usize = (MAX_MAP_BYTES as usize / 3 + 1) * 4 + 128;
+/// Longest source that is searched for it, in characters.
+const MAX_SOURCE_CHARACTERS: usize = 64 << 20;
+/// `Script.source`, in bytes.
+const SOURCE: u64 = 8;
+/// Bytes of the maps of one process.
+const MAX_HELD_BYTES: u64 = 192 << 20;
+/// Scripts whose maps, or lack of one, are remembered.
+const MAX_SCRIPTS: usize = 100_000;
+/// Longest path that is taken from a map, in bytes.
+const MAX_TEXT_BYTES: usize = 4096;
 
 /// Where the original of a place is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,29 +35,140 @@ pub(super) struct Original {
     pub(super) file: String,
     /// 1-based.
     pub(super) line: u32,
-    /// The function's name there, where the map has one.
-    pub(super) name: Option<String>,
+}
+
+/// A map, and the folder from which its files are found.
+struct Map {
+    map: DecodedMap,
+    folder: PathBuf,
+}
+
+impl std::fmt::Debug for Map {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Map").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// The source maps of one process.
 #[derive(Debug)]
 pub(super) struct SourceMaps {
     tgid: u32,
+    known: HashMap<(u64, i32), Option<Arc<Map>>>,
+    held_bytes: u64,
 }
 
 impl SourceMaps {
     pub(super) fn new(tgid: u32) -> Self {
-        Self { tgid }
+        Self { tgid, known: HashMap::new(), held_bytes: 0 }
     }
 
+    /// The original of `place` in the script that is known as `key`.
+    ///
+    /// # Cost
+    /// Reads and decodes the map the first time: a second for 64 MiB.
     pub(super) fn original(
         &mut self,
-        _heap: &Heap,
-        _key: (u64, i32),
-        _script: &Script,
-        _place: Place,
+        heap: &Heap,
+        key: (u64, i32),
+        script: &Script,
+        place: Place,
     ) -> Option<Original> {
-        let _ = self.tgid;
-        None
+        if !self.known.contains_key(&key) {
+            if self.known.len() >= MAX_SCRIPTS {
+                self.known.clear();
+                self.held_bytes = 0;
+            }
+            let map = self.load(heap, key.0, script).map(Arc::new);
+            self.known.insert(key, map);
+        }
+        self.known.get(&key)?.as_ref()?.original(place)
+    }
+
+    fn load(&mut self, heap: &Heap, script_avma: u64, script: &Script) -> Option<Map> {
+        let name = script.name.as_ref().filter(|name| !name.starts_with("node:"))?;
+        let address = text(heap, script.map_word, MAX_ADDRESS_CHARACTERS).or_else(|| {
+            // V8 looks for it in scripts and modules, but before version 12 not in functions that
+            // it compiles by themselves, which is what a CommonJS module is to it.
+            let source = heap.word(script_avma.checked_add(SOURCE)?)?;
+            address_in(&text(heap, source, MAX_SOURCE_CHARACTERS)?).map(str::to_owned)
+        })?;
+        let path = display_path(name);
+        let folder = Path::new(&path).parent().filter(|folder| folder.is_absolute())?;
+        if address.starts_with("data:") {
+            self.take(address.len() as u64)?;
+            let map = decoded(|| sourcemap::decode_data_url(&address))?;
+            return Some(Map { map, folder: folder.to_owned() });
+        }
+        let path = resolve(folder, &address)?;
+        let bytes = read_bounded(self.tgid, &path, MAX_MAP_BYTES)?;
+        self.take(bytes.len() as u64)?;
+        let map = decoded(|| sourcemap::decode_slice(&bytes))?;
+        Some(Map { map, folder: path.parent()?.to_owned() })
+    }
+
+    /// Room for a map of that many bytes; `None` where there is none.
+    fn take(&mut self, bytes: u64) -> Option<()> {
+        let sum = self.held_bytes.saturating_add(bytes);
+        (sum <= MAX_HELD_BYTES).then(|| self.held_bytes = sum)
+    }
+}
+
+/// The address in the comment at the end of a source: `//# sourceMappingURL=app.js.map`.
+fn address_in(source: &str) -> Option<&str> {
+    let (before, rest) = source.rsplit_once("sourceMappingURL=")?;
+    let is_comment =
+        ["//#", "//@", "/*#", "/*@"].iter().any(|mark| before.trim_end().ends_with(mark));
+    let (address, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let is_last = matches!(rest.trim(), "" | "*/");
+    (is_comment && is_last && !address.is_empty()).then(|| address.trim_end_matches("*/"))
+}
+
+/// Decodes a map that may be anything; a decoder that panics has found no map.
+fn decoded(
+    decode: impl FnOnce() -> Result<DecodedMap, sourcemap::Error> + std::panic::UnwindSafe,
+) -> Option<DecodedMap> {
+    catch_unwind(decode).ok()?.ok()
+}
+
+impl Map {
+    fn original(&self, place: Place) -> Option<Original> {
+        let line = place.line.checked_sub(1)?;
+        let token = self.map.lookup_token(line, place.column)?;
+        // Maps say nothing about the rest of a line by what is on lines before.
+        if token.get_dst_line() != line || !token.has_source() {
+            return None;
+        }
+        let source = short(token.get_source()?)?;
+        let file = match resolve(&self.folder, source) {
+            Some(path) => path.to_string_lossy().into_owned(),
+            None => source.to_owned(),
+        };
+        Some(Original { file, line: token.get_src_line().checked_add(1)? })
+    }
+}
+
+fn short(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty() && text.len() <= MAX_TEXT_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_map_is_in_the_last_comment() {
+        for (source, expected) in [
+            ("f();\n//# sourceMappingURL=a.js.map\n", Some("a.js.map")),
+            ("f();\n/*# sourceMappingURL=a.js.map */", Some("a.js.map")),
+            ("f();\n/*# sourceMappingURL=a.js.map*/", Some("a.js.map")),
+            ("//# sourceMappingURL=a.map\n//# sourceMappingURL=b.map", Some("b.map")),
+            ("s = '//# sourceMappingURL=' + name;", None),
+            ("//# sourceMappingURL=a.map\nf();", None),
+            ("sourceMappingURL=a.map", None),
+            ("//# sourceMappingURL=", None),
+            ("", None),
+        ] {
+            assert_eq!(address_in(source), expected, "{source}");
+        }
     }
 }
