@@ -9,6 +9,7 @@ pub mod jump;
 pub mod loader;
 mod python_objects;
 mod render;
+mod v8_gc;
 
 pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
@@ -58,6 +59,8 @@ pub enum Function {
     PyRealloc,
     /// _PyObject_Free: (context, block).
     PyFree,
+    /// V8's full garbage collection: (nothing).
+    FullCollection,
     Mmap,
     Munmap,
     Mremap,
@@ -71,7 +74,11 @@ impl Function {
         !self.is_throwing()
             && !matches!(
                 self,
-                Function::Free | Function::PyFree | Function::Throw | Function::Munmap
+                Function::Free
+                    | Function::PyFree
+                    | Function::Throw
+                    | Function::FullCollection
+                    | Function::Munmap
             )
     }
 
@@ -131,6 +138,8 @@ pub struct ProbePlan {
     pub code_ranges: Vec<PlannedRange>,
     /// The CPython in it, whose frames are walked where its layout is known.
     pub python: Option<PythonRuntime>,
+    /// Whether a V8 is in it.
+    pub has_v8: bool,
 }
 
 impl ProbePlan {
@@ -187,6 +196,8 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     if points.iter().any(|point| point.function.is_throwing()) {
         points.extend(target.files.values().flat_map(|file| allocator::throw_points_of(file)));
     }
+    let (has_v8, collections) = v8_gc::points_of(target, &mut warnings);
+    points.extend(collections);
     points.sort_by(|a, b| {
         (&a.display_path, a.function, a.function_offset).cmp(&(
             &b.display_path,
@@ -198,7 +209,7 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     warnings.extend(range_warnings);
     let (python, python_warnings) = python::detect(target);
     warnings.extend(python_warnings);
-    Ok((ProbePlan { points, code_ranges, python }, warnings))
+    Ok((ProbePlan { points, code_ranges, python, has_v8 }, warnings))
 }
 
 fn refuse_hazards(target: &Target) -> Result<(), PlanError> {

@@ -2,3 +2,4 @@
 
 pub mod memory;
 pub mod python;
+pub mod v8_mappings;
