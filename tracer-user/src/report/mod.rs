@@ -2,6 +2,8 @@
 //! no clock and no files; the only module that knows inferno.
 
 mod build;
+mod evidence;
+mod findings;
 mod focus;
 mod folded;
 mod json;
@@ -12,10 +14,14 @@ mod outcome;
 mod process_tests;
 mod processes;
 mod resident;
+mod summary;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+mod v8;
+#[cfg(test)]
+mod v8_tests;
 
 pub use build::build;
 pub use folded::render as folded;

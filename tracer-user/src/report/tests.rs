@@ -116,7 +116,7 @@ fn report(ticks: u64, leak: bool) -> Report {
     build(&recording(ticks, leak), &Limits::default())
 }
 
-fn golden(name: &str, found: &str) {
+pub(super) fn golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/report").join(name);
     if std::env::var_os("OUTLIVE_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("folder")).expect("folder");
