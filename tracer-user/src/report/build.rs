@@ -161,8 +161,8 @@ fn judged_sites(
             .map(|frame| FrameReport { offset: None, ..frame_report(frame) })
             .collect();
         let mut truncated = stack.truncated;
-        if stack.domain == Domain::Mmap && v8::are_of_heap_page(&frames) {
-            if is_seen_inside {
+        if v8::are_of_heap_page(&frames) {
+            if is_seen_inside && stack.domain == Domain::Mmap {
                 seen_inside = seen_inside + totals;
                 continue;
             }

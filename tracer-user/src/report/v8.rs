@@ -18,7 +18,8 @@ pub(super) const PAGE_FRAME: &str = "[pages of V8's heap]";
 /// How the functions of V8 begin that map such pages.
 const PAGE_ALLOCATOR: &str = "v8::internal::MemoryAllocator::";
 
-/// Whether a mapping made with this stack is a page of V8's heap.
+/// Whether memory with this stack is a page of V8's heap (where it is a mapping), or describes one.
+/// Whose objects are in it the stack does not say.
 pub(super) fn are_of_heap_page(frames: &[FrameReport]) -> bool {
     frames
         .iter()

@@ -9,9 +9,9 @@ use std::{
 };
 
 /// The shortest time between two sizes of a heap.
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST: Duration = Duration::from_millis(250);
 /// Reading a size takes at most one part in this many of the time.
-const TIME_SHARE: u32 = 200;
+const TIME_SHARE: u32 = 100;
 
 /// When each process's heap is due, by thread-group ID.
 #[derive(Debug, Default)]
