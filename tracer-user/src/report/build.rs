@@ -120,7 +120,18 @@ fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects
     Some(found)
 }
 
-/// What makes two stacks of a process one site: all that people read, without offsets.
+/// Stacks that are one site.
+struct Group {
+    /// The first of them.
+    id: StackId,
+    /// Its frames.
+    frames: Vec<FrameReport>,
+    totals: Totals,
+    series: Series,
+}
+
+/// What makes two stacks of a process one site: all that people read, without offsets, and without
+/// what says how V8 ran a function.
 type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
 
 /// A site with all that it was judged by.
@@ -145,7 +156,7 @@ fn judged_sites(
 ) -> (Vec<Judged>, Totals) {
     let mut seen_inside = Totals::default();
     let is_seen_inside = v8::is_seen_inside(recording);
-    let mut groups: BTreeMap<(Option<usize>, SiteKey), (StackId, Totals, Series)> = BTreeMap::new();
+    let mut groups: BTreeMap<(Option<usize>, SiteKey), Group> = BTreeMap::new();
     for (id, totals) in recording.aggregate.stacks() {
         let fallback;
         let stack = match recording.stacks.get(&id) {
@@ -168,24 +179,20 @@ fn judged_sites(
             }
             (frames, truncated) = (v8::page_frames(&frames), None);
         }
-        let key = (stack.domain, truncated, frames);
-        let group = groups.entry((owners.of_stack(id), key)).or_insert((
-            id,
-            Totals::default(),
-            Series::default(),
-        ));
-        group.1 = group.1 + totals;
-        group.2.add(&recording.aggregate.series(id));
+        let key = (stack.domain, truncated, v8::without_tiers(&frames));
+        let group = groups.entry((owners.of_stack(id), key)).or_insert_with(|| {
+            // Offsets, and what says how V8 ran them, are those of the first of the merged stacks.
+            if !v8::are_page_frames(&frames) {
+                frames.iter_mut().zip(&stack.frames).for_each(|(own, of)| own.offset = of.offset);
+            }
+            Group { id, frames, totals: Totals::default(), series: Series::default() }
+        });
+        group.totals = group.totals + totals;
+        group.series.add(&recording.aggregate.series(id));
     }
     let mut judged = Vec::with_capacity(groups.len());
-    for ((process, (domain, truncated, mut frames)), (id, totals, series)) in groups {
-        // The offsets of the first of the merged stacks.
-        if let Some(stack) = recording.stacks.get(&id).filter(|_| !v8::are_page_frames(&frames)) {
-            frames
-                .iter_mut()
-                .zip(&stack.frames)
-                .for_each(|(merged, frame)| merged.offset = frame.offset);
-        }
+    for ((process, (domain, truncated, _)), group) in groups {
+        let Group { id, frames, totals, series } = group;
         let attached_ns = owners.attached_ns(process);
         // Until then it is zero, and a leak in a worker that came late would be a step.
         let evidence = evidence::of(recording, process, domain, &frames, totals);

@@ -178,7 +178,8 @@ pub(super) fn merged_sites(
     for part in judged.iter().filter(|part| part.process.is_some()) {
         let site = &part.site;
         let nameless = |frame: &FrameReport| FrameReport { offset: None, ..frame.clone() };
-        let frames = site.frames.iter().map(nameless).collect();
+        let frames: Vec<_> = site.frames.iter().map(nameless).collect();
+        let frames = super::v8::without_tiers(&frames);
         groups.entry((site.domain, site.truncated, frames)).or_default().push(part);
     }
     let merge = |((domain, _, frames), mut parts): (Key, Vec<&Judged>)| {

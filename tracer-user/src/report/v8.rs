@@ -18,12 +18,31 @@ pub(super) const PAGE_FRAME: &str = "[pages of V8's heap]";
 /// How the functions of V8 begin that map such pages.
 const PAGE_ALLOCATOR: &str = "v8::internal::MemoryAllocator::";
 
+/// How the names of V8's built-in code begin.
+const BUILTIN: &str = "Builtins_";
+/// Code of a JIT that could not be named.
+const NAMELESS_CODE: &str = "[anonymous code]";
+
 /// Whether memory with this stack is a page of V8's heap (where it is a mapping), or describes one.
 /// Whose objects are in it the stack does not say.
 pub(super) fn are_of_heap_page(frames: &[FrameReport]) -> bool {
     frames
         .iter()
         .any(|frame| frame.kind == FrameKind::Native && frame.function.starts_with(PAGE_ALLOCATOR))
+}
+
+/// The frames of a stack without those that say how V8 runs a function, not which: its built-in
+/// trampolines, and compiled code without a name. A function comes through interpreter, baseline
+/// and optimised code in its life, and what it allocates is one site all the same.
+pub(super) fn without_tiers(frames: &[FrameReport]) -> Vec<FrameReport> {
+    let is_builtin = |frame: &FrameReport| {
+        frame.kind == FrameKind::Native && frame.function.starts_with(BUILTIN)
+    };
+    if !frames.iter().any(is_builtin) {
+        return frames.to_vec();
+    }
+    let says_how = |frame: &&FrameReport| is_builtin(frame) || frame.function == NAMELESS_CODE;
+    frames.iter().filter(|frame| !says_how(frame)).cloned().collect()
 }
 
 /// What stands for such a stack.

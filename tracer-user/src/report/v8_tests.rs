@@ -292,6 +292,30 @@ fn a_heap_that_grows_through_collections_and_was_not_seen_inside_is_told() {
 }
 
 #[test]
+fn a_function_that_v8_compiles_meanwhile_is_one_site() {
+    let mut recording = recording(QUIET);
+    let code = |name: &str| Frame { module: None, ..native(name) };
+    let leaf = || native("node::Buffer::New(int)");
+    for (id, frames) in [
+        (0xd1, vec![leaf(), native("Builtins_CallApiCallbackGeneric"), code("[anonymous code]")]),
+        (0xd2, vec![leaf(), native("Builtins_CallApiCallbackOptimized")]),
+    ] {
+        let (id, domain) = (StackId(id), Domain::Malloc);
+        recording.stacks.insert(id, Stack { id, domain, frames, truncated: None });
+        let raw = RawStack { id, ..recording.raw_stacks[&StackId(0xb1)].clone() };
+        recording.raw_stacks.insert(id, raw);
+    }
+    let sites = vec![site(0xd1, 1, 64, 5, 2), site(0xd2, 1, 64, 7, 0)];
+    recording.aggregate.apply(&Tick { at_ns: 60 * SECOND, sites, ..Tick::default() });
+    let report = build(&recording, &Limits::default());
+    let found: Vec<_> =
+        report.sites.iter().filter(|site| site.frames[0].function == leaf().function).collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].live_blocks, 10);
+    assert_eq!(found[0].frames.len(), 3, "shown as the first of them was");
+}
+
+#[test]
 fn few_samples_are_no_growth() {
     let gateway = Gateway { objects: 10, js_heap: true, collections: &[11, 57], ..QUIET };
     let report = report(gateway);
