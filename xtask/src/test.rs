@@ -131,6 +131,7 @@ fn set_up(summary: &mut Summary) -> bool {
     // One that cannot be had fails its own lines of the matrix test, and nothing else.
     summary.step("interpreters", || interpreters::ensure().map(drop));
     let node = summary.step("Node.js", || node::ensure().map(drop));
+    summary.step("Node.js, every release, and npm packages", node::ensure_for_tests);
     let object = summary.step("kernel side", build::bpf_object);
     packages && venv && node && object
 }
@@ -186,7 +187,7 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
             "*",
             "--",
         ]);
-        cargo.env("OUTLIVE_NODE", node::ensure()?);
+        cargo.envs(node::test_environment()?);
         command::run(cargo.arg("--test-threads=1").args(&args.filter))
     });
 }
