@@ -1,12 +1,15 @@
 //! Verb `test`: sets up, then runs every check and test of the workspace, and says at the end
 //! what ran, what was skipped and why.
 
+mod failures;
+
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::kernels::{self, KernelsArgs};
 use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
+use failures::Failures;
 
 /// Packages that tests use beyond the BPF toolchain.
 const TEST_PACKAGES: [&str; 16] = [
@@ -49,6 +52,8 @@ enum Outcome {
 #[derive(Default)]
 struct Summary {
     steps: Vec<(&'static str, Outcome)>,
+    /// What failed tests said, by step.
+    failures: Vec<(&'static str, Failures)>,
 }
 
 impl Summary {
@@ -66,6 +71,14 @@ impl Summary {
         passed
     }
 
+    /// A step that runs tests.
+    fn tests(&mut self, name: &'static str, cargo: impl FnOnce() -> Result<Command>) {
+        let mut failures = Failures::default();
+        self.step(name, || command::run_read_along(&mut cargo()?, |bytes| failures.feed(bytes)));
+        failures.finish();
+        self.failures.push((name, failures));
+    }
+
     fn skip(&mut self, name: &'static str, reason: &'static str) {
         self.steps.push((name, Outcome::Skipped(reason)));
     }
@@ -80,6 +93,9 @@ impl Summary {
                 Outcome::Failed(why) => {
                     failed_count += 1;
                     println!("FAILED   {name}: {}", why.lines().next().unwrap_or_default());
+                    for (_, failures) in self.failures.iter().filter(|(step, _)| step == name) {
+                        print!("{failures}");
+                    }
                 }
             }
         }
@@ -103,9 +119,10 @@ pub fn run(args: &TestArgs) -> Result<()> {
         set_up(&mut summary)
     };
     checks(&mut summary, ready);
-    summary.step("unit tests", || {
-        let mut cargo = cargo(&["test", "--workspace", "--lib", "--bins"]);
-        command::run(cargo.args(&args.filter))
+    summary.tests("unit tests", || {
+        let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
+        cargo.args(&args.filter);
+        Ok(cargo)
     });
     integration(&mut summary, args, ready);
     other_kernels(&mut summary, args, ready);
@@ -176,7 +193,7 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
     if !has_integration_tests() {
         return summary.skip(NAME, "tracer-user declares no [[test]]");
     }
-    summary.step(NAME, || {
+    summary.tests(NAME, || {
         let mut cargo = cargo(&[
             "test",
             "--release",
@@ -188,7 +205,8 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
             "--",
         ]);
         cargo.envs(node::test_environment()?);
-        command::run(cargo.arg("--test-threads=1").args(&args.filter))
+        cargo.arg("--test-threads=1").args(&args.filter);
+        Ok(cargo)
     });
 }
 
