@@ -126,6 +126,9 @@ impl Case {
             {
                 let _ = write!(text, "\n{:12}{} below ", "", number("live_blocks"));
                 text += &if frames.is_empty() { all_names(site) } else { shown(&frames) };
+                if let Some(why) = site["truncated"].as_str() {
+                    let _ = write!(text, " (cut: {why})");
+                }
             }
         }
         text
@@ -140,10 +143,17 @@ fn shown(frames: &[JsFrame]) -> String {
     frames.iter().map(frame).collect::<Vec<_>>().join(" < ")
 }
 
+/// The JavaScript frames of a site as they are, or the native ones where there are none.
 fn all_names(site: &Value) -> String {
-    let frames = site["frames"].as_array().expect("frames is a list").iter();
-    let names = frames.map(|frame| frame["function"].as_str().unwrap_or("?"));
-    names.map(|name| name.chars().take(60).collect()).collect::<Vec<String>>().join(" < ")
+    let frames = site["frames"].as_array().expect("frames is a list");
+    let has_js = frames.iter().any(|frame| frame["kind"] == "js");
+    let shown = frames.iter().filter(|frame| !has_js || frame["kind"] == "js");
+    let names = shown.map(|frame| {
+        let name: String = frame["function"].as_str().unwrap_or("?").chars().take(40).collect();
+        let file = frame["file"].as_str().unwrap_or("");
+        format!("{name} {file}:{}", frame["line"])
+    });
+    names.take(12).collect::<Vec<String>>().join(" < ")
 }
 
 /// Past the test harness's capture: the matrix is shown whether or not the test passes.
