@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use support::node::{self, JsFrame, Node, nodes, plain, program_frames};
-use support::{Amount, Finished, Outlive, Report, may_trace};
+use support::{Amount, Outlive, Report, may_trace};
 
 /// What a case holds, by how often its code had run.
 struct Temperature {
@@ -73,7 +73,7 @@ impl Case {
         let Some(expected) = &self.frames else { return self.fault_inside(report) };
         let sites = report.sites().iter().filter(|site| self.has_size(site));
         let mut held = Amount::default();
-        for site in sites.filter(|site| program_frames(site) == *expected) {
+        for site in sites.filter(|site| own_frames(site) == *expected) {
             held.bytes += site["live_bytes"].as_u64().expect("bytes");
             held.blocks += site["live_blocks"].as_u64().expect("blocks");
         }
@@ -120,7 +120,7 @@ impl Case {
         let mut text = String::new();
         for site in report.sites().iter().filter(|site| self.has_size(site)) {
             let number = |name: &str| site[name].as_u64().expect("a number");
-            let frames = program_frames(site);
+            let frames = own_frames(site);
             if number("live_bytes") == number("live_blocks") * self.bytes
                 && self.frames.as_ref() != Some(&frames)
             {
@@ -133,6 +133,16 @@ impl Case {
         }
         text
     }
+}
+
+/// The target's own frames, without those of packages. Text that was evaluated without a name has
+/// no file.
+fn own_frames(site: &Value) -> Vec<JsFrame> {
+    let own = |(_, file, _): &JsFrame| !file.as_deref().unwrap_or("").contains("/node_modules/");
+    let frames = program_frames(site).into_iter().filter(own);
+    frames
+        .map(|(name, file, line)| (name, file.filter(|file| !file.starts_with("eval at ")), line))
+        .collect()
 }
 
 fn shown(frames: &[JsFrame]) -> String {
@@ -162,7 +172,7 @@ fn say(text: &str) {
 }
 
 /// Runs all cases under outlive's eyes.
-fn trace(node: &Node) -> (Vec<Case>, Finished) {
+fn trace(node: &Node) -> (Vec<Case>, Report) {
     let mut target = node.start("matrix/main.js", &[]);
     assert_eq!(target.json()["ready"], true);
     let outlive = Outlive::attach(target.pid()).start();
@@ -171,7 +181,8 @@ fn trace(node: &Node) -> (Vec<Case>, Finished) {
     let finished = outlive.stop();
     finished.assert_done();
     assert!(target.finish().success(), "{} was harmed", node.name);
-    (truth["cases"].as_array().expect("cases is a list").iter().map(Case::read).collect(), finished)
+    let cases = truth["cases"].as_array().expect("cases is a list");
+    (cases.iter().map(Case::read).collect(), finished.report())
 }
 
 #[test]
@@ -182,8 +193,7 @@ fn stacks_are_those_of_v8_in_every_release_and_every_tier() {
     let Some(nodes) = nodes() else { return };
     let mut faults = Vec::new();
     for node in &nodes {
-        let (cases, finished) = trace(node);
-        let report = finished.report();
+        let (cases, report) = trace(node);
         report.assert_no_losses();
         let tiers = |name: &str| {
             let all = cases.iter().flat_map(|case| &case.temperatures);

@@ -1,7 +1,8 @@
 // Holds blocks of known sizes below known chains of calls, each while its code was cold, warm and
 // hot, and prints the chains as V8 itself tells them.
 //
-//   node main.js      waits for a line on stdin, works, prints the truth, ends with stdin
+//   node main.js      says that it is ready, waits for a line on stdin, works, prints the truth, and
+//                     ends with stdin
 //
 // A frame is [function, file, line], leaf first; frames of Node's own modules are left out.
 'use strict';
@@ -14,9 +15,12 @@ async function main() {
   const { cases: moduleCases } = await import('./cases/module.mjs');
   const sources = ['memory', 'shapes', 'deferred', 'addon'];
   const cases = sources.flatMap((name) => require(`./cases/${name}`).cases).concat(moduleCases);
+  const { pid, version } = process;
+  console.log(JSON.stringify({ ready: true, pid, version }));
+  await new Promise((resolve) => process.stdin.once('data', resolve));
   const told = await runCases(cases);
   const inWorker = await runInWorker(FIRST_BYTES + told.length * STEP_BYTES);
-  console.log(JSON.stringify({ version: process.version, cases: [...told, ...inWorker] }));
+  console.log(JSON.stringify({ version, cases: [...told, ...inWorker] }));
 }
 
 function runInWorker(firstBytes) {
@@ -28,11 +32,8 @@ function runInWorker(firstBytes) {
   });
 }
 
-process.stdin.once('data', () => {
-  main().catch((error) => {
-    console.error(error);
-    process.exit(1);
-  });
-});
 process.stdin.on('end', () => process.exit(0));
-console.log(JSON.stringify({ ready: true, version: process.version, pid: process.pid }));
+main().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

@@ -142,7 +142,7 @@ const OURS = [
 
 module.exports = {
   cases: [
-    ...OURS.map((hold) => ({ hold, hotRuns: 20_000 })),
+    ...OURS.map((hold) => ({ hold, hotRuns: 8_000 })),
     { hold: timers, hotRuns: 100 },
     { hold: zlibLater, hotRuns: 1_000 },
     { hold: readFileLater, hotRuns: 1_000, inside: 'node:internal/fs/read/context|node:fs' },

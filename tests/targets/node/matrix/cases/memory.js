@@ -132,8 +132,8 @@ function readFileLeaf(file) {
   return mark(fs.readFileSync(file));
 }
 
-const QUICK = 40_000;
-const SLOW = 3_000;
+const QUICK = 12_000;
+const SLOW = 2_000;
 
 module.exports = {
   fileOf,

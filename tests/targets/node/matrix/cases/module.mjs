@@ -22,4 +22,4 @@ function inModuleClass(bytes) {
   return defaultClass.keep(bytes);
 }
 
-export const cases = [inModule, inModuleClass].map((hold) => ({ hold, hotRuns: 40_000 }));
+export const cases = [inModule, inModuleClass].map((hold) => ({ hold, hotRuns: 12_000 }));

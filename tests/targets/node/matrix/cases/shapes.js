@@ -209,7 +209,7 @@ function executors(bytes) {
   return kept;
 }
 
-const QUICK = 40_000;
+const QUICK = 12_000;
 const holds = [
   constructors, methods, staticMethods, getters, setters, fields, generators, anonymous, immediate,
   inferred, evalNamed, evalNameless, functionConstructor, scripts, recursive, guarded, caught,

@@ -19,7 +19,7 @@ function inWorkerCallback(bytes) {
   return [bytes].map((size) => mark(new ArrayBuffer(size)));
 }
 
-const cases = [inWorker, inWorkerCallback].map((hold) => ({ hold, hotRuns: 40_000 }));
+const cases = [inWorker, inWorkerCallback].map((hold) => ({ hold, hotRuns: 12_000 }));
 parentPort.once('message', async ({ firstBytes }) => {
   parentPort.postMessage(await runCases(cases, firstBytes));
   // Lives on, and what it holds with it.
