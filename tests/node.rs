@@ -14,7 +14,7 @@ use support::{Amount, Outlive, Target, leaf, may_trace, tests_dir};
 const BACKING_STORE: &str = "v8::internal::BackingStore::Allocate(";
 
 /// What else is held in backing stores at most: what was read from stdin.
-const STDIN_BUFFER: Amount = Amount { bytes: 64 << 10, blocks: 4 };
+const STDIN_BUFFER: Amount = Amount { bytes: (64 << 10) + 64, blocks: 4 };
 
 /// The Node of the environment, or the one in PATH.
 fn node() -> Option<PathBuf> {
@@ -54,6 +54,8 @@ fn buffers_are_counted_and_attributed_to_the_functions_that_hold_them() {
     let module = node.file_name().expect("a file").to_string_lossy().into_owned();
     let script = tests_dir().join("targets/node/buffers.js");
     let mut target = Target::spawn(&node, &[&script]);
+    // V8 maps code while it starts, and for a moment nobody knows of it.
+    assert_eq!(target.line().trim(), "ready");
     let (report, truth, _) = Outlive::attach(target.pid()).watch(&mut target);
     report.assert_no_losses();
 

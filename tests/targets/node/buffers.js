@@ -31,3 +31,4 @@ process.stdin.once('data', () => {
   console.log(JSON.stringify({ sites, held: held.length }));
 });
 process.stdin.on('end', () => process.exit(0));
+console.log('ready');

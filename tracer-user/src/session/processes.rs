@@ -25,6 +25,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use std::{collections::BTreeMap, os::fd::OwnedFd, process::Child, time::Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tracer_common::record::{Mapping, mapping_op};
 
 /// A process that is followed.
 pub struct Followed {
@@ -243,6 +244,18 @@ impl Processes {
         warnings
     }
 
+    /// An image has mapped code by itself, as V8 does when it starts: that is walked soon, not from
+    /// the next tick on.
+    fn look_at_code(&mut self, image: u32, probes: &mut Probes) -> Vec<Warning> {
+        let found = self.followed.iter().find(|(_, followed)| followed.image == image);
+        let Some((tgid, followed)) = found else { return Vec::new() };
+        // A JIT may map code all the time.
+        if !followed.address_space.may_have_changed(true) {
+            return Vec::new();
+        }
+        self.look_at_mappings(Some(*tgid), probes)
+    }
+
     /// Processes that have code which is still unknown.
     pub fn behind(&self) -> Vec<u32> {
         let is_behind = |image| self.images.get(image).is_some_and(Resolver::is_behind);
@@ -292,6 +305,15 @@ impl Session {
         let Some(exit) = pidfd(tgid)? else { return Ok(started.child) };
         let meta = ProcessMeta { images: vec![started.image], ..ProcessMeta::default() };
         self.processes.enter(meta, started, exit)
+    }
+
+    /// A followed process has mapped memory by itself.
+    pub(super) fn mapped(&mut self, mapping: &Mapping) -> Result<()> {
+        if mapping.op != mapping_op::MAP || mapping.prot & libc::PROT_EXEC as u32 == 0 {
+            return Ok(());
+        }
+        let warnings = self.processes.look_at_code(mapping.image, &mut self.probes);
+        warnings.iter().try_for_each(|warning| self.recorder.warn(warning))
     }
 
     /// A followed process has ended.

@@ -240,7 +240,7 @@ impl Session {
                             held.go_on();
                         }
                     }
-                    Event::Mapping(_) => {}
+                    Event::Mapping(mapping) => self.mapped(&mapping)?,
                 }
             }
             if !stacks.is_empty() {
