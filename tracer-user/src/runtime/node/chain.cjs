@@ -3,7 +3,7 @@ const { readSync, writeSync } = require('fs'); Error.stackTraceLimit = 100;
 const mode = process.argv[2];
 let isLast = false;
 
-function stop(n) { if (isLast) { writeSync(1, new Error().stack + '\nready\n'); readSync(0, Buffer.alloc(1)); } return n; }
+function stop(n) { if (isLast) { if (mode === 'deoptimised') each('%DeoptimizeFunction(f)'); writeSync(1, new Error().stack + '\nready\n'); readSync(0, Buffer.alloc(1)); } return n; }
 
 function block(n) {
   const before = n + 1;
@@ -98,7 +98,7 @@ function run(times) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }
-  if (mode === 'optimised' || mode === 'maglev') {
+  if (['optimised', 'deoptimised', 'maglev'].includes(mode)) {
     new Function('f', '%NeverOptimizeFunction(f)')(stop);
     each('%PrepareFunctionForOptimization(f)');
     run(50);
