@@ -43,7 +43,15 @@ class Größe extends Session {
 const arrow = (x) =>
   Session.make(x) + 1;
 
-function small(x) { return arrow(x) + 1; }
+// V8 keeps so many names in a table of their own.
+const names = Array.from({ length: 90 }, (_, index) => 'v' + index);
+const crowded = (0, eval)(`(function crowded(x, next) {
+  let ${names.join(' = 1, ')} = 1;
+  const sum = () => ${names.join(' + ')};
+  return next(x) + sum();
+})`);
+
+function small(x) { return crowded(x, arrow) + 1; }
 
 function* generate(x) {
   yield 1;
@@ -73,7 +81,7 @@ const assigned = function (x) {
   return [0].map(() => made(x, nameless))[0];
 };
 
-const functions = [block, Session.prototype.flush, Session.make, Session, Größe, arrow, small,
+const functions = [block, Session.prototype.flush, Session.make, Session, Größe, arrow, crowded, small,
   generate, object.method, object.computed, evaluated, nameless, made, later, assigned];
 
 const each = (code) => {
