@@ -92,7 +92,7 @@ const MAX_SIZE: u8 = 32;
 impl BytecodeSizes {
     /// From V8's own table.
     pub(super) fn of(table: Vec<u8>) -> Option<Self> {
-        let is_sound = table.len() % 3 == 0
+        let is_sound = table.len().is_multiple_of(3)
             && COUNTS.contains(&(table.len() / 3))
             && table.starts_with(&FIRST_SIZES)
             && table[table.len() / 3..].starts_with(&FIRST_DOUBLE_SIZES)
