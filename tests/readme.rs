@@ -197,7 +197,7 @@ fn the_cargo_commands_of_the_readme_exist() {
 #[test]
 fn every_option_that_the_readme_names_exists() {
     let mut known = BTreeSet::new();
-    for verb in ["attach", "run", "report", "plan", "doctor"] {
+    for verb in ["attach", "run", "report", "diff", "plan", "doctor"] {
         let output = run_outlive(&[verb, "--help"]);
         assert!(output.status.success(), "outlive {verb} --help");
         known.append(&mut long_options(&String::from_utf8_lossy(&output.stdout)));

@@ -195,7 +195,7 @@ fn an_out_that_cannot_be_written_is_refused_before_the_session() {
 }
 
 fn check_report(capture: &Path, what: &str) {
-    for format in ["text", "json", "folded", "svg"] {
+    for format in ["text", "json", "folded", "svg", "pprof"] {
         let folder = tempfile::tempdir().expect("scratch folder");
         let file = folder.path().join("written");
         let output = run_outlive::<&OsStr>(&[

@@ -19,6 +19,12 @@ pub fn bytes(value_bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// A change in bytes, as [`bytes`] with its sign: `+12.3 MiB`, `+0 B`.
+pub fn signed_bytes(change_bytes: i64) -> String {
+    let sign = if change_bytes < 0 { '-' } else { '+' };
+    format!("{sign}{}", bytes(change_bytes.unsigned_abs()))
+}
+
 /// A rate given in bytes per second, as signed megabytes (10^6 bytes) per hour: `+3.4 MB/h`.
 pub fn megabytes_per_hour(bytes_per_s: f64) -> String {
     format!("{} MB/h", signed(bytes_per_s * 3600.0 / 1e6))
@@ -182,7 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn rates_carry_their_sign() {
+    fn changes_and_rates_carry_their_sign() {
+        assert_eq!(signed_bytes(0), "+0 B");
+        assert_eq!(signed_bytes(12_897_485), "+12.3 MiB");
+        assert_eq!(signed_bytes(-512), "-512 B");
+        assert_eq!(signed_bytes(i64::MIN), "-8.0 EiB");
         assert_eq!(megabytes_per_hour(944.0), "+3.4 MB/h");
         assert_eq!(megabytes_per_hour(-944.0), "-3.4 MB/h");
         assert_eq!(megabytes_per_hour(0.0), "+0 MB/h");

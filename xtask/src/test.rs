@@ -9,7 +9,7 @@ use crate::kernels::{self, KernelsArgs};
 use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
 
 /// Packages that tests use beyond the BPF toolchain.
-const TEST_PACKAGES: [&str; 16] = [
+const TEST_PACKAGES: [&str; 17] = [
     "gcc",
     "g++",
     "make",
@@ -26,6 +26,8 @@ const TEST_PACKAGES: [&str; 16] = [
     "libmimalloc-dev",
     "libtcmalloc-minimal4",
     "libgoogle-perftools-dev",
+    // For `go tool pprof`, the reader that profiles are made for.
+    "golang-go",
 ];
 
 /// Arguments of `cargo xtask test`.

@@ -54,6 +54,17 @@ Examples:
     Run(Run),
     /// Make a report from a capture, here or on another machine
     Report(Report),
+    /// Compare two captures, or two moments of one
+    #[command(after_help = "\
+Examples:
+  outlive diff monday/capture.outlive tuesday/capture.outlive
+  outlive diff findings/capture.outlive@30s findings/capture.outlive@90s
+  outlive diff old/capture.outlive@60s new/capture.outlive@60s --format svg -o change.svg
+
+Stacks are matched by the names in them, not by addresses or lines, so that restarts and new builds
+do not matter. Exit codes: 0 done; 1 more than --fail-above; 2 could not run; 3 --fail-above was
+given, and a capture is incomplete.")]
+    Diff(Diff),
     /// Show what would be probed in a process and why; attaches nothing
     Plan(Look),
     /// Check what works on this machine, and what to do about what does not
@@ -170,6 +181,44 @@ pub enum Format {
     /// Folded stacks, one a line, outermost frame first.
     Folded,
     /// A flamegraph.
+    Svg,
+    /// A profile for `go tool pprof` and what reads its format; binary.
+    Pprof,
+}
+
+/// Compare two captures.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// What was: a capture as it ended, or at a moment (FILE@90s, FILE@start, FILE@end).
+    #[arg(value_name = "BEFORE")]
+    pub before: OsString,
+    /// What came after, in the same way.
+    #[arg(value_name = "AFTER")]
+    pub after: OsString,
+    /// Form of the comparison.
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text)]
+    pub format: DiffFormat,
+    /// Places that are listed, the largest change first (text: 10; JSON: all).
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Write here instead of to stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Exit with 1 when live bytes grew by more than this, all places together (0, 64KiB).
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub fail_above: Option<u64>,
+}
+
+/// Form of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    Text,
+    /// For scripts; see docs/diff-schema.md.
+    Json,
+    /// Folded stacks, outermost frame first, with live bytes before and after.
+    Folded,
+    /// A differential flamegraph.
     Svg,
 }
 

@@ -2,6 +2,7 @@
 //! stderr. The only user of clap.
 
 mod arguments;
+mod diff;
 mod look;
 mod report;
 mod trace;
@@ -29,6 +30,7 @@ pub fn run() -> ExitCode {
         Verb::Attach(verb) => trace::attach(verb, arguments.verbose, arguments.quiet),
         Verb::Run(verb) => trace::run(verb, arguments.verbose, arguments.quiet),
         Verb::Report(verb) => report::report(&verb),
+        Verb::Diff(verb) => diff::diff(&verb),
         Verb::Plan(verb) => look::plan(&verb),
         Verb::Doctor(verb) => look::doctor(&verb),
         Verb::Floor(verb) => look::floor(&verb),

@@ -226,7 +226,7 @@ fn judged_sites(
 }
 
 /// A stack that was never resolved, or that stands for those that the kernel could not take.
-fn unresolved(recording: &Recording, id: StackId) -> Stack {
+pub(super) fn unresolved(recording: &Recording, id: StackId) -> Stack {
     let named = |function: String, offset| Frame {
         kind: FrameKind::Native,
         function,
@@ -249,7 +249,7 @@ fn unresolved(recording: &Recording, id: StackId) -> Stack {
     Stack { id, domain: raw.map_or(Domain::Malloc, |raw| raw.domain), frames, truncated }
 }
 
-fn frame_report(frame: &Frame) -> FrameReport {
+pub(super) fn frame_report(frame: &Frame) -> FrameReport {
     FrameReport {
         kind: frame.kind,
         function: frame.function.clone(),

@@ -2,6 +2,7 @@
 //! no clock and no files; the only module that knows inferno.
 
 mod build;
+pub mod diff;
 mod evidence;
 mod findings;
 mod focus;
@@ -10,6 +11,7 @@ mod json;
 mod loss;
 mod model;
 mod outcome;
+mod pprof;
 #[cfg(test)]
 mod process_tests;
 mod processes;
@@ -28,6 +30,7 @@ pub use folded::render as folded;
 pub use json::render as json;
 pub use model::*;
 pub use outcome::outcome;
+pub use pprof::render as pprof;
 pub use svg::render as svg;
 pub use text::render as text;
 

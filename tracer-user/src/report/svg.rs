@@ -151,7 +151,7 @@ fn shaded((r, g, b): Hue, shade: u8) -> Color {
     Color { r: r + shade, g: g + shade, b: b + shade }
 }
 
-fn empty(title: &str, subtitle: &str, message: &str) -> String {
+pub(super) fn empty(title: &str, subtitle: &str, message: &str) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let (title, subtitle, message) = (escape(title), escape(subtitle), escape(message));
     format!(

@@ -81,7 +81,7 @@ fn tick(second: u64, leak: bool) -> Tick {
     tick
 }
 
-fn recording(ticks: u64, leak: bool) -> Recording {
+pub(super) fn recording(ticks: u64, leak: bool) -> Recording {
     let mut recording = Recording::default();
     let meta = &mut recording.meta;
     meta.outlive_version = "0.0.0".into();

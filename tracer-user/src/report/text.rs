@@ -2,7 +2,7 @@
 
 use super::build::total;
 use super::focus::label;
-use super::model::{Finding, FrameReport, Report, Site, Status};
+use super::model::{Finding, FrameReport, Report, Status};
 use super::processes;
 use super::v8;
 use crate::stack::{FrameKind, WalkEnd};
@@ -101,30 +101,35 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
     for reason in &site.reasons {
         writeln!(out, "   {}", super::focus::printable(reason))?;
     }
-    write_stack(out, site)
+    write_stack(out, &site.frames, site.application_frame, site.truncated)
 }
 
 /// The stack folded to what matters: scripted frames where there are any, and the leaf.
-fn write_stack(out: &mut String, site: &Site) -> fmt::Result {
+pub(super) fn write_stack(
+    out: &mut String,
+    frames: &[FrameReport],
+    application_frame: Option<usize>,
+    truncated: Option<&str>,
+) -> fmt::Result {
     let scripted = |frame: &FrameReport| matches!(frame.kind, FrameKind::Python | FrameKind::Js);
-    let has_scripted = site.frames.iter().any(scripted);
+    let has_scripted = frames.iter().any(scripted);
     let mut hidden = 0;
     let mut shown = 0;
-    for (index, frame) in site.frames.iter().enumerate() {
+    for (index, frame) in frames.iter().enumerate() {
         let wanted =
-            index == 0 || Some(index) == site.application_frame || !has_scripted || scripted(frame);
+            index == 0 || Some(index) == application_frame || !has_scripted || scripted(frame);
         if !wanted || shown >= MAX_FRAMES {
             hidden += 1;
             continue;
         }
         write_hidden(out, &mut hidden)?;
-        let mark = if Some(index) == site.application_frame { '>' } else { ' ' };
+        let mark = if Some(index) == application_frame { '>' } else { ' ' };
         let line = format!("   {mark} {:<6} {}", frame.kind.name(), label(frame));
         writeln!(out, "{}", fitted(&line))?;
         shown += 1;
     }
     write_hidden(out, &mut hidden)?;
-    match site.truncated {
+    match truncated {
         Some(reason) => writeln!(out, "     outer frames are missing: {reason}"),
         None => Ok(()),
     }

@@ -83,11 +83,15 @@ impl Observer {
             return;
         }
         let Some(is_libc) = small_objects::is_libc(&self.target, &self.runtime) else { return };
+        let arena_bytes =
+            if is_libc { None } else { arenas::held_bytes(&self.target, &self.runtime) };
+        // An interpreter that starts has not heard yet what it was told, but has no arenas either.
+        if self.takes_all_from_libc && !is_libc && arena_bytes.unwrap_or(0) == 0 {
+            return;
+        }
         self.next = Instant::now() + PERIOD;
         self.takes_all_from_libc = is_libc;
-        if !is_libc {
-            self.arena_bytes = arenas::held_bytes(&self.target, &self.runtime).or(self.arena_bytes);
-        }
+        self.arena_bytes = arena_bytes.or(self.arena_bytes);
     }
 
     /// What there is to say.

@@ -4,11 +4,13 @@
 use super::{Finding, Source, code_lines};
 
 /// Crates that only some places may name, and those places.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("aya", &["tracer-user/src/probe"]),
     ("aya_obj", &["tracer-user/src/probe"]),
     ("aya_log", &["tracer-user/src/probe"]),
     ("inferno", &["tracer-user/src/report"]),
+    ("prost", &["tracer-user/src/report/pprof"]),
+    ("flate2", &["tracer-user/src/report/pprof"]),
     ("gimli", &["tracer-user/src/unwind", "tracer-user/src/target/function_table"]),
     ("clap", &["tracer-user/src/cli", "xtask/"]),
     (
