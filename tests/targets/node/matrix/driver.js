@@ -1,6 +1,7 @@
 // Runs cases cold, warm and hot, and says what each holds by then, and below which calls.
 'use strict';
 
+const { setTimeout: sleep } = require('node:timers/promises');
 const { hasReached, tierOf } = require('./tiers');
 const { record, recorded } = require('./truth');
 
@@ -18,6 +19,10 @@ const STRIDE = 50;
 // the same size.
 const FIRST_BYTES = 100_000;
 const STEP_BYTES = 160;
+
+// Code that is compiled anew replaces what a stack has just been seen in, and V8 throws the old code
+// away. A program that lives for hours leaves more time than this to read its names.
+const PAUSE_MS = 30;
 
 const kept = [];
 
@@ -40,6 +45,7 @@ async function runCases(cases, firstBytes = FIRST_BYTES) {
         kept.push(await holdOnce(one.hold, told[index].bytes));
         compare(told[index], recorded());
       }
+      await sleep(PAUSE_MS);
       const { name, blocks } = temperature;
       const tier = before === 'unknown' ? tierOf(one.hold) : before;
       told[index].temperatures.push({ name, tier, blocks });
