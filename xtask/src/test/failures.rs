@@ -97,6 +97,9 @@ impl Failures {
 
     /// Keeps the first lines from the panic on; what the test printed before is not its message.
     fn tell(&mut self, line: &str) {
+        if line == "stack backtrace:" {
+            self.telling = None;
+        }
         let Some(failure) = self.telling.and_then(|index| self.failures.get_mut(index)) else {
             return;
         };
@@ -148,6 +151,8 @@ thread 'holds::large' (4711) panicked at tests/holds.rs:12:5:
 assertion `left == right` failed
   left: 1
  right: 2
+stack backtrace:
+   0: core::panicking::panic_fmt
 note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
 
 
