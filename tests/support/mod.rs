@@ -2,6 +2,7 @@
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
 #![allow(dead_code, missing_docs, unused_imports)]
 
+pub mod node;
 mod processes;
 pub mod report;
 pub mod run;

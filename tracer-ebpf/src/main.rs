@@ -2,7 +2,7 @@
 //! reads counters once a tick and never sees single events.
 //!
 //! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
-//! `mapping`, `loader`, `process`); what they share is in
+//! `mapping`, `loader`, `process`, `v8_gc`); what they share is in
 //! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -31,6 +31,7 @@ mod registers;
 mod thread;
 mod throwing;
 mod unwind;
+mod v8_gc;
 
 /// Licence the kernel reads: some helpers are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

@@ -44,6 +44,11 @@ pub static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map(name = "OUTLIVE_PROCS")]
 pub static PROCESSES: Array<ProcessEntry> = Array::with_max_entries(MAX_PROCESSES, BPF_F_MMAPABLE);
 
+/// V8's full collections, by index in [`PROCESSES`]; memory-mapped. Never set back: who gets an
+/// index next counts from what is there.
+#[map(name = "OUTLIVE_GCS")]
+pub static FULL_COLLECTIONS: Array<u64> = Array::with_max_entries(MAX_PROCESSES, BPF_F_MMAPABLE);
+
 /// Thread-group ID to index in [`PROCESSES`]. Full: the child is not followed
 /// (`unknown_process`).
 #[map(name = "OUTLIVE_TGIDS")]

@@ -21,6 +21,21 @@ pub struct Tick {
     pub overhead: Option<OverheadReading>,
     /// The processes that live, where more than the target is followed.
     pub processes: Vec<ProcessReading>,
+    /// What is seen from outside of the V8 in each process that has one.
+    pub v8: Vec<V8Reading>,
+}
+
+/// The V8 of a followed process at a tick, as far as it shows from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct V8Reading {
+    /// Number of the process in the session; the target's is 0.
+    pub process: u32,
+    /// Resident memory of its heap, told by its mappings; bytes. `None` where it was not read for
+    /// this tick.
+    pub heap_bytes: Option<u64>,
+    /// Full garbage collections that it began since its probes were in place, cumulative; `None`
+    /// where they cannot be seen.
+    pub full_collections: Option<u64>,
 }
 
 /// A followed process at a tick.

@@ -42,6 +42,7 @@ While working:
   cargo xtask build --release   target/bpf/outlive.bpf.o, then target/release/outlive
   cargo xtask test --host-only  what needs neither root nor the BPF toolchain
   cargo xtask interpreters      every CPython that the tests trace, installed where missing
+  cargo xtask nodes             every Node.js that the tests trace, fetched where missing
   cargo xtask kernels           the real probes on Linux 6.1 and 6.12, in about two minutes
   cargo xtask tidy              the rules that no compiler knows
 
@@ -60,6 +61,8 @@ enum Verb {
     Bench(bench::BenchArgs),
     /// Find or install every CPython that the tests trace, and list them
     Interpreters,
+    /// Fetch every Node.js that the tests trace and the packages of their targets, and list them
+    Nodes,
     /// Run tests with real probes on Debian's 6.1 and 6.12, under QEMU
     Kernels(kernels::KernelsArgs),
     /// Check imports, file lengths, headers, names and SAFETY comments
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Interpreters => interpreters::run(),
+        Verb::Nodes => node::run(),
         Verb::Kernels(args) => kernels::run(&args),
         Verb::Tidy => tidy::run(),
     };

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import zlib
@@ -49,12 +50,14 @@ class Gateway:
         context = self.build_context(session, prompt)
 
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        reply = await self.relay_reply(context, response)
-        self.store.finish_turn(session, prompt, reply)
-        self.turns += 1
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
+        # A client that goes away ends its turn, finished or not, and is no fault of ours.
+        with contextlib.suppress(ConnectionResetError):
+            await response.prepare(request)
+            reply = await self.relay_reply(context, response)
+            self.store.finish_turn(session, prompt, reply)
+            self.turns += 1
+            await response.write(b"data: [DONE]\n\n")
+            await response.write_eof()
         return response
 
     async def get_session(self, request: web.Request) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 
@@ -33,15 +34,17 @@ class Model:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         await request.json()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        for _ in range(self.rng.randint(MIN_DELTAS, MAX_DELTAS)):
-            await self.send(response, self.rng.choice(self.deltas))
-            await asyncio.sleep(PACE_S)
-        # The blank deltas that real models like to end with.
-        for _ in range(2):
-            await self.send(response, "\n")
-        await response.write(b"data: [DONE]\n\n")
-        await response.write_eof()
+        # A gateway that hangs up wants no more, and is no fault of ours.
+        with contextlib.suppress(ConnectionResetError):
+            await response.prepare(request)
+            for _ in range(self.rng.randint(MIN_DELTAS, MAX_DELTAS)):
+                await self.send(response, self.rng.choice(self.deltas))
+                await asyncio.sleep(PACE_S)
+            # The blank deltas that real models like to end with.
+            for _ in range(2):
+                await self.send(response, "\n")
+            await response.write(b"data: [DONE]\n\n")
+            await response.write_eof()
         return response
 
     async def send(self, response: web.StreamResponse, delta: str) -> None:

@@ -4,7 +4,7 @@
 use super::series::{Cohort, Sample, Series};
 use crate::tick::SiteReading;
 use std::collections::BTreeMap;
-use std::ops::Add;
+use std::ops::{Add, Sub};
 
 /// Cumulative counters, of a stack or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,18 @@ impl Add for Totals {
             allocated_blocks: self.allocated_blocks.saturating_add(other.allocated_blocks),
             freed_bytes: self.freed_bytes.saturating_add(other.freed_bytes),
             freed_blocks: self.freed_blocks.saturating_add(other.freed_blocks),
+        }
+    }
+}
+
+impl Sub for Totals {
+    type Output = Totals;
+    fn sub(self, other: Totals) -> Totals {
+        Totals {
+            allocated_bytes: self.allocated_bytes.saturating_sub(other.allocated_bytes),
+            allocated_blocks: self.allocated_blocks.saturating_sub(other.allocated_blocks),
+            freed_bytes: self.freed_bytes.saturating_sub(other.freed_bytes),
+            freed_blocks: self.freed_blocks.saturating_sub(other.freed_blocks),
         }
     }
 }

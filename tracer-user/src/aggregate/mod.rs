@@ -5,9 +5,11 @@ mod history;
 mod series;
 #[cfg(test)]
 mod tests;
+mod v8;
 
 pub use history::Totals;
 pub use series::{Cohort, Sample, Series};
+pub use v8::{Between, V8History};
 
 use crate::stack::StackId;
 use crate::tick::{Counters, MemorySplit, OverheadReading, Tick};
@@ -35,6 +37,8 @@ pub struct Aggregate {
     memory: Span,
     /// By number of the process.
     processes: BTreeMap<u32, Span>,
+    /// By number of the process.
+    v8: BTreeMap<u32, V8History>,
 }
 
 /// A process' memory at the earliest and the latest tick that could read it, with their times.
@@ -77,6 +81,7 @@ impl Aggregate {
             overhead: None,
             memory: Span::default(),
             processes: BTreeMap::new(),
+            v8: BTreeMap::new(),
         }
     }
 
@@ -105,6 +110,9 @@ impl Aggregate {
         }
         for reading in &tick.processes {
             self.processes.entry(reading.process).or_default().extend(tick.at_ns, reading.memory);
+        }
+        for reading in &tick.v8 {
+            self.v8.entry(reading.process).or_default().apply(tick.at_ns, reading);
         }
     }
 
@@ -190,6 +198,11 @@ impl Aggregate {
     /// The same of a followed process, by its number.
     pub fn process_memory(&self, process: u32) -> Option<(MemorySplit, MemorySplit)> {
         self.processes.get(&process)?.ends()
+    }
+
+    /// What was seen from outside of the V8 in a process, by its number; `None` where there is none.
+    pub fn v8(&self, process: u32) -> Option<&V8History> {
+        self.v8.get(&process)
     }
 
     /// Ticks taken in, without repetitions.

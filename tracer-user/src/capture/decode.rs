@@ -4,7 +4,9 @@
 use super::encode::NO_TEXT;
 use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_JAVASCRIPT, WITH_PROCESSES};
 use crate::stack::{Domain, Frame, FrameKind, Generated, RawStack, Stack, StackId, WalkEnd};
-use crate::tick::{Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
+use crate::tick::{
+    Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick, V8Reading,
+};
 use bytes::Buf;
 use tracer_common::record::{PythonFrame, domain};
 use tracer_common::v8::JsFrame;
@@ -105,7 +107,22 @@ pub(super) fn tick(mut buffer: &[u8], version: u32) -> Result<Tick> {
             })
             .collect::<Result<_>>()?
     };
-    finished(Tick { at_ns, sites, counters, memory, overhead, processes }, buffer)
+    let v8 = if version < WITH_JAVASCRIPT {
+        Vec::new()
+    } else {
+        (0..length(buffer, 22)?).map(|_| v8_reading(buffer)).collect::<Result<_>>()?
+    };
+    finished(Tick { at_ns, sites, counters, memory, overhead, processes, v8 }, buffer)
+}
+
+fn v8_reading(buffer: &mut &[u8]) -> Result<V8Reading> {
+    let process = buffer.try_get_u32_le()?;
+    let mut optional = || {
+        let is_known = flag(buffer)?;
+        let value = buffer.try_get_u64_le()?;
+        Ok::<_, DecodeError>(is_known.then_some(value))
+    };
+    Ok(V8Reading { process, heap_bytes: optional()?, full_collections: optional()? })
 }
 
 fn site(buffer: &mut &[u8]) -> Result<SiteReading> {

@@ -60,6 +60,14 @@ pub(super) fn tick(tick: &Tick, out: &mut BytesMut) {
         out.put_u32_le(reading.process);
         put_memory(reading.memory, out);
     }
+    out.put_u32_le(tick.v8.len() as u32);
+    for reading in &tick.v8 {
+        out.put_u32_le(reading.process);
+        for value in [reading.heap_bytes, reading.full_collections] {
+            out.put_u8(value.is_some().into());
+            out.put_u64_le(value.unwrap_or(0));
+        }
+    }
 }
 
 fn put_memory(memory: MemorySplit, out: &mut BytesMut) {

@@ -29,7 +29,7 @@ const MAGIC: [u8; 8] = *b"OUTLIVE\0";
 const VERSION: u32 = 3;
 /// The first version whose ticks and stacks name processes.
 const WITH_PROCESSES: u32 = 2;
-/// The first version whose stacks have JavaScript frames.
+/// The first version whose stacks have JavaScript frames, and whose ticks tell of V8.
 const WITH_JAVASCRIPT: u32 = 3;
 /// Longest record that is written or believed, in bytes. A tick of a full counter table
 /// (262,144 slots of 44 bytes) fits.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::stack::{Domain, Frame, FrameKind, Generated, WalkEnd};
-use crate::tick::{MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick};
+use crate::tick::{MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick, V8Reading};
 use std::path::Path;
 use tracer_common::record::PythonFrame;
 use tracer_common::v8::JsFrame;
@@ -21,6 +21,12 @@ fn tick(second: u64) -> Tick {
     tick.counters.user.insert("unknown_records".into(), 0);
     tick.memory = Some(MemorySplit { resident_bytes: 1 << 20, ..MemorySplit::default() });
     tick.processes = vec![ProcessReading { process: 0, memory: MemorySplit::default() }];
+    // The size of a heap is not read at every tick.
+    tick.v8 = vec![V8Reading {
+        process: 0,
+        heap_bytes: (!second.is_multiple_of(3)).then_some(second << 20),
+        full_collections: Some(second / 10),
+    }];
     tick.overhead =
         Some(OverheadReading { hits: second, program_ns_per_hit: 1.5, trap_ns_per_hit: 0.5 });
     tick
@@ -113,7 +119,7 @@ fn a_capture_of_version_1_is_read() {
         let (payload, behind) = behind.split_at(length);
         rest = behind;
         let added = match kind {
-            kind::TICK => 4 + 36,
+            kind::TICK => 4 + 36 + 4 + 22,
             kind::RAW_STACK => 4 + 4 + 24,
             kind::STACK => 4 + 2 * 12,
             _ => 0,
@@ -128,6 +134,8 @@ fn a_capture_of_version_1_is_read() {
     assert_eq!(old.aggregate.totals(), new.aggregate.totals());
     assert_eq!(old.aggregate.process_memory(0), None);
     assert!(new.aggregate.process_memory(0).is_some());
+    assert_eq!(old.aggregate.v8(0), None);
+    assert!(new.aggregate.v8(0).is_some_and(|v8| v8.sizes().len() == 2));
     assert_eq!((old.raw_stacks[&StackId(77)].image, new.raw_stacks[&StackId(77)].image), (0, 1));
     assert!(old.raw_stacks[&StackId(77)].js.is_empty());
     let mut stacks = new.stacks;

@@ -1,35 +1,43 @@
 //! The judge: does what a stack holds keep growing? Statistics over a [`Series`]; no clock, no
-//! I/O, no names. Everything goes through [`judge`], so that a better judge replaces one function.
+//! I/O, no names. Everything goes through [`judge_with`], so that a better judge replaces one
+//! function.
 
+mod collected;
 mod envelope;
+mod sampling;
 mod slope;
 #[cfg(test)]
 mod tests;
 
+pub use collected::Collections;
+pub use sampling::Sampling;
 pub use slope::{Interval, theil_sen};
 
 use crate::aggregate::{Sample, Series};
 use crate::units;
 use envelope::Envelope;
 
-/// What is to be said about a stack. More will come: filling, sawtooth, one-off, pending-gc.
+/// What is to be said about a stack. More will come: filling, sawtooth, one-off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// What it holds kept growing to the end of the window.
     Growing,
     /// It did not.
     Steady,
-    /// Too few ticks to say.
+    /// Too few ticks, or samples, to say.
     NotEnoughData,
+    /// It grew, and no garbage collection that could have freed it has passed since.
+    PendingGc,
 }
 
 impl Verdict {
-    /// Name in reports: `growing`, `steady`, `not-enough-data`.
+    /// Name in reports: `growing`, `steady`, `not-enough-data`, `pending-gc`.
     pub const fn name(self) -> &'static str {
         match self {
             Verdict::Growing => "growing",
             Verdict::Steady => "steady",
             Verdict::NotEnoughData => "not-enough-data",
+            Verdict::PendingGc => "pending-gc",
         }
     }
 }
@@ -90,7 +98,56 @@ const EARLY_SHARE: f64 = 0.6;
 /// Early cohorts that hold less than this share of what the growth until then was are gone.
 const SURVIVOR_SHARE: f64 = 0.25;
 
+/// What has to be known of a series besides its numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Where its numbers are samples.
+    pub sampling: Option<Sampling>,
+    /// Where only a garbage collector frees its blocks, and its collections are seen.
+    pub collections: Option<Collections>,
+}
+
+/// Judges a stack whose numbers are exact, and whose blocks are freed by whoever allocates them.
+pub fn judge(series: &Series, limits: &Limits) -> Judgement {
+    judge_with(series, limits, &Evidence::default())
+}
+
 /// Judges a stack.
+///
+/// What only a collector frees is growing when the blocks born before its last collection are
+/// (`collected`). Sampled growth needs enough samples, and their error is part of the rate's
+/// (`sampling`).
+pub fn judge_with(series: &Series, limits: &Limits, evidence: &Evidence) -> Judgement {
+    let mut judgement = judge_shape(series, limits);
+    if let Some(collections) = &evidence.collections {
+        judgement = collected::reconsider(judgement, series, limits, collections);
+    }
+    if let Some(sampling) = &evidence.sampling {
+        judgement = believe(judgement, series, sampling);
+    }
+    judgement
+}
+
+/// As far as the samples allow.
+fn believe(judgement: Judgement, series: &Series, sampling: &Sampling) -> Judgement {
+    let samples = after_warm_up(&series.samples);
+    let ([first, .., last], Some(rate)) = (samples, judgement.rate) else { return judgement };
+    let seconds = last.at_ns.saturating_sub(first.at_ns) as f64 / 1e9;
+    let growth_bytes = (rate.estimate * seconds).max(0.0);
+    let rate = sampling.widen(rate, growth_bytes, seconds);
+    if judgement.verdict != Verdict::Growing {
+        return Judgement { rate: Some(rate), ..judgement };
+    }
+    let missing = match sampling.samples_missing(growth_bytes) {
+        None if rate.low > 0.0 => return Judgement { rate: Some(rate), ..judgement },
+        None => "its samples cannot tell its growth from zero".to_owned(),
+        Some(1) => "its growth rests on too few samples: 1 more is needed".to_owned(),
+        Some(more) => format!("its growth rests on too few samples: {more} more are needed"),
+    };
+    Judgement { verdict: Verdict::NotEnoughData, rate: Some(rate), reasons: vec![missing] }
+}
+
+/// Judges the shape of a series, whatever its numbers are.
 ///
 /// Growing is what rises in its lower envelope, m(t) = the least that was live at t or later: what
 /// is freed again, however late within the window, never entered it. So a sawtooth is flat, and so
@@ -101,7 +158,7 @@ const SURVIVOR_SHARE: f64 = 0.25;
 ///
 /// A set that is replaced more slowly than the window lasts (a cache filled before attach, whose
 /// old blocks are unknown) looks like growth until it has turned over once: watch for longer.
-pub fn judge(series: &Series, limits: &Limits) -> Judgement {
+fn judge_shape(series: &Series, limits: &Limits) -> Judgement {
     let samples = after_warm_up(&series.samples);
     let span_ns = match samples {
         [first, .., last] => last.at_ns.saturating_sub(first.at_ns),

@@ -24,7 +24,7 @@ pub struct Interval {
 }
 
 /// Two-sided 95 % of the normal distribution.
-const Z_95: f64 = 1.959_963_985;
+pub(super) const Z_95: f64 = 1.959_963_985;
 
 /// Sen's slope of `y` over `x` with its 95 % interval, widened for autocorrelated residuals.
 /// `None` when no two points differ in `x`, or not every coordinate is finite.

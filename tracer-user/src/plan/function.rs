@@ -183,7 +183,7 @@ impl Function {
     /// How many argument registers (rdi, rsi, rdx, rcx, r8) the entry probe reads.
     pub const fn argument_count(self) -> usize {
         match self {
-            Function::Throw => 0,
+            Function::Throw | Function::FullCollection => 0,
             Function::Malloc
             | Function::Free
             | Function::Valloc
@@ -234,6 +234,7 @@ impl Function {
             Function::PyCalloc => "python_calloc",
             Function::PyRealloc => "python_realloc",
             Function::PyFree => "python_free",
+            Function::FullCollection => "v8_full_collection",
             Function::Mmap => "mmap",
             Function::Munmap => "munmap",
             Function::Mremap => "mremap",

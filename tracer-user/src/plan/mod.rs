@@ -10,6 +10,7 @@ pub mod jump;
 pub mod loader;
 mod python_objects;
 mod render;
+mod v8_gc;
 
 pub use code_range::code_ranges;
 pub use loader::LoaderHook;
@@ -63,6 +64,8 @@ pub enum Function {
     PyRealloc,
     /// _PyObject_Free: (context, block).
     PyFree,
+    /// V8's full garbage collection: (nothing).
+    FullCollection,
     Mmap,
     Munmap,
     Mremap,
@@ -76,7 +79,11 @@ impl Function {
         !self.is_throwing()
             && !matches!(
                 self,
-                Function::Free | Function::PyFree | Function::Throw | Function::Munmap
+                Function::Free
+                    | Function::PyFree
+                    | Function::Throw
+                    | Function::FullCollection
+                    | Function::Munmap
             )
     }
 
@@ -204,6 +211,11 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     if points.iter().any(|point| point.function.is_throwing()) {
         points.extend(target.files.values().flat_map(|file| allocator::throw_points_of(file)));
     }
+    let (node, node_warnings) = node::detect(target);
+    warnings.extend(node_warnings);
+    if let Some(node) = &node {
+        points.extend(v8_gc::point_of(target, node, &mut warnings));
+    }
     points.sort_by(|a, b| {
         (&a.display_path, a.function, a.function_offset).cmp(&(
             &b.display_path,
@@ -213,8 +225,6 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     });
     let (python, python_warnings) = python::detect(target);
     warnings.extend(python_warnings);
-    let (node, node_warnings) = node::detect(target);
-    warnings.extend(node_warnings);
     let (code_ranges, range_warnings) = code_ranges(target, node.as_ref());
     warnings.extend(range_warnings);
     Ok((ProbePlan { points, code_ranges, python, node }, warnings))

@@ -39,6 +39,7 @@ pub const fn entry_program(function: Function) -> &'static str {
         Function::PyCalloc => "pycalloc_enter",
         Function::PyRealloc => "pyrealloc_enter",
         Function::PyFree => "pyfree_enter",
+        Function::FullCollection => "fullgc_enter",
         Function::Mmap => "mmap_enter",
         Function::Munmap => "munmap_enter",
         Function::Mremap => "mremap_enter",

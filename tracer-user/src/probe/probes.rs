@@ -69,6 +69,8 @@ pub struct Probes {
     pub(super) ended_images: HashSet<u32>,
     pub(super) unknown_records: u64,
     overhead: Overhead,
+    /// Full collections of V8, by index in the process table.
+    pub(super) full_collections: MappedArray<u64>,
 }
 
 impl Probes {
@@ -100,6 +102,7 @@ impl Probes {
             (*control).slots_used = 1;
             (*control).epoch = 1;
         });
+        let full_collections = mapped(&mut ebpf, "OUTLIVE_GCS", MAX_PROCESSES as usize)?;
         let table = ProcessTable::new(
             mapped(&mut ebpf, "OUTLIVE_PROCS", MAX_PROCESSES as usize)?,
             taken(&mut ebpf, "OUTLIVE_TGIDS")?,
@@ -133,6 +136,7 @@ impl Probes {
             ended_images: HashSet::new(),
             unknown_records: 0,
             overhead: Overhead::new(trap),
+            full_collections,
         };
         let warnings = probes.add_tables(tables);
         Ok((probes, warnings))
@@ -230,7 +234,7 @@ impl Probes {
         let mut sites = self.read_slots();
         sites.extend(self.take_mapping_changes());
         let overhead = self.overhead.reading(&counters);
-        Ok(Tick { at_ns, sites, counters, memory: None, overhead, processes: Vec::new() })
+        Ok(Tick { at_ns, sites, counters, overhead, ..Tick::default() })
     }
 
     fn read_slots(&mut self) -> Vec<SiteReading> {

@@ -28,6 +28,9 @@ pub struct Traced {
     pub(super) mappings: MappingAccount,
     /// Numbers of its images, the present one last.
     pub(super) images: Vec<u32>,
+    /// What its counter of full collections of V8 stood at when it was taken up; `None` where they
+    /// are not probed.
+    collections_before: Option<u64>,
 }
 
 impl Probes {
@@ -49,6 +52,7 @@ impl Probes {
             links: Links::default(),
             mappings: MappingAccount::default(),
             images: vec![image],
+            collections_before: None,
         };
         self.traced.insert(tgid, traced);
         self.owners.insert(image, tgid);
@@ -81,7 +85,21 @@ impl Probes {
         Ok(warnings)
     }
 
+    /// Full garbage collections that V8 began in a process since it was taken up; `None` where they
+    /// are not probed.
+    pub fn full_collections(&self, tgid: u32) -> Option<u64> {
+        let traced = self.traced.get(&tgid)?;
+        let count = self.full_collections.get(traced.index as usize)?;
+        Some(count.saturating_sub(traced.collections_before?))
+    }
+
     fn place(&mut self, tgid: u32, plan: &ProbePlan) -> Result<(), ProbeError> {
+        if let Some(traced) = self.traced.get_mut(&tgid)
+            && traced.collections_before.is_none()
+            && plan.sees_full_collections()
+        {
+            traced.collections_before = self.full_collections.get(traced.index as usize);
+        }
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut self.ebpf, name)?;
         }

@@ -1,18 +1,22 @@
 //! From a recording to a report: equal stacks merged, every site judged, the answer phrased.
 
-use super::focus::{application_frame, label};
+use super::evidence::{self, Evidence};
+use super::findings::findings;
+use super::focus::application_frame;
 use super::javascript;
 use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners, while_alive};
 use super::resident;
+use super::summary::summary;
+use super::v8;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
-use crate::growth::{Interval, Limits, Verdict, judge};
+use crate::growth::{Interval, Limits, Verdict, judge, judge_with};
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
 use crate::symbol::ARENA_FRAME;
 use crate::tick::{Counters, MemorySplit};
-use crate::units;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use tracer_common::counter::Counter;
 use tracer_common::slot::UNATTRIBUTED_STACK;
@@ -21,18 +25,16 @@ use tracer_common::slot::UNATTRIBUTED_STACK;
 pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let aggregate = &recording.aggregate;
     let owners = Owners::of(recording);
-    let judged = judged_sites(recording, &owners, limits);
-    let findings = findings(recording, &judged, limits);
+    let (judged, seen_inside) = judged_sites(recording, &owners, limits);
+    let growing = findings(recording, &judged, limits, Verdict::Growing);
+    let pending = findings(recording, &judged, limits, Verdict::PendingGc);
     let processes = processes::rows(recording, &judged, limits);
     let merged_sites = processes::merged_sites(&owners, &judged, limits);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
-    sites.sort_by(|a, b| {
-        let growing = |site: &Site| site.verdict == Verdict::Growing.name();
-        growing(b).cmp(&growing(a)).then(b.live_bytes.cmp(&a.live_bytes)).then(a.id.cmp(&b.id))
-    });
+    sites.sort_by(in_order);
     let losses = losses(aggregate.counters());
     let too_short = judge(&aggregate.series(StackId(0)), limits).verdict == Verdict::NotEnoughData;
-    let totals = aggregate.totals();
+    let totals = aggregate.totals() - seen_inside;
     let ended_live_bytes =
         total(sites.iter().filter(|site| site.process_ended), |site| site.live_bytes);
     let mut report = Report {
@@ -54,7 +56,8 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
             freed_blocks: totals.freed_blocks,
             freed_unknown_blocks: aggregate.counters().get(Counter::FreedUnknownBlocks),
         },
-        findings,
+        findings: growing,
+        pending,
         sites,
         losses: losses.all,
         lossy: losses.lossy,
@@ -67,6 +70,8 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         children_missed: recording.meta.children_missed,
         merged_sites,
         python_objects: None,
+        node: recording.meta.node.clone(),
+        v8_heaps: v8::heaps(recording, limits),
         warnings: recording
             .warnings
             .iter()
@@ -80,6 +85,26 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     report.python_objects = python_objects(recording, &report.sites);
     report.verdict = summary(&report, too_short);
     report
+}
+
+/// Growing ones first, then those that wait for a collection, the fastest first; then by live
+/// bytes.
+fn in_order(a: &Site, b: &Site) -> Ordering {
+    let rank = |site: &Site| match site.verdict {
+        verdict if verdict == Verdict::Growing.name() => 0,
+        verdict if verdict == Verdict::PendingGc.name() => 1,
+        _ => 2,
+    };
+    let by_rate = match rank(a) {
+        2 => Ordering::Equal,
+        _ => estimate(b).total_cmp(&estimate(a)),
+    };
+    rank(a).cmp(&rank(b)).then(by_rate).then(b.live_bytes.cmp(&a.live_bytes)).then(a.id.cmp(&b.id))
+}
+
+/// Bytes per second that a site grows by.
+pub(super) fn estimate(site: &Site) -> f64 {
+    site.growth_bytes_per_s.map_or(0.0, |rate| rate.estimate)
 }
 
 /// Where the interpreter's own list of arenas could not be read, those that were mapped in the
@@ -96,7 +121,18 @@ fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects
     Some(found)
 }
 
-/// What makes two stacks of a process one site: all that people read, without offsets.
+/// Stacks that are one site.
+struct Group {
+    /// The first of them.
+    id: StackId,
+    /// Its frames.
+    frames: Vec<FrameReport>,
+    totals: Totals,
+    series: Series,
+}
+
+/// What makes two stacks of a process one site: all that people read, without offsets, and without
+/// what says how V8 ran a function.
 type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
 
 /// A site with all that it was judged by.
@@ -105,14 +141,23 @@ pub(super) struct Judged {
     /// Place in the table of processes.
     pub(super) process: Option<usize>,
     /// When that was attached to, nanoseconds since the session began.
-    attached_ns: u64,
+    pub(super) attached_ns: u64,
+    pub(super) evidence: Evidence,
     pub(super) totals: Totals,
     /// Over the whole window.
     pub(super) series: Series,
 }
 
-fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> Vec<Judged> {
-    let mut groups: BTreeMap<(Option<usize>, SiteKey), (StackId, Totals, Series)> = BTreeMap::new();
+/// Every site, and what was left out: where V8's heap was looked into, the pages that it lies in are
+/// no sites besides.
+fn judged_sites(
+    recording: &Recording,
+    owners: &Owners<'_>,
+    limits: &Limits,
+) -> (Vec<Judged>, Totals) {
+    let mut seen_inside = Totals::default();
+    let is_seen_inside = v8::is_seen_inside(recording);
+    let mut groups: BTreeMap<(Option<usize>, SiteKey), Group> = BTreeMap::new();
     for (id, totals) in recording.aggregate.stacks() {
         let fallback;
         let stack = match recording.stacks.get(&id) {
@@ -122,45 +167,53 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
                 &fallback
             }
         };
-        let frames = stack
+        let mut frames: Vec<FrameReport> = stack
             .frames
             .iter()
             .map(|frame| FrameReport { offset: None, ..frame_report(frame) })
             .collect();
-        let key = (stack.domain, stack.truncated, frames);
-        let group = groups.entry((owners.of_stack(id), key)).or_insert((
-            id,
-            Totals::default(),
-            Series::default(),
-        ));
-        group.1 = group.1 + totals;
-        group.2.add(&recording.aggregate.series(id));
+        let mut truncated = stack.truncated;
+        if v8::are_of_heap_page(&frames) {
+            if is_seen_inside && stack.domain == Domain::Mmap {
+                seen_inside = seen_inside + totals;
+                continue;
+            }
+            (frames, truncated) = (v8::page_frames(&frames), None);
+        }
+        let key = (stack.domain, truncated, v8::without_tiers(&frames));
+        let group = groups.entry((owners.of_stack(id), key)).or_insert_with(|| {
+            // Offsets, and what says how V8 ran them, are those of the first of the merged stacks.
+            if !v8::are_page_frames(&frames) {
+                frames.iter_mut().zip(&stack.frames).for_each(|(own, of)| own.offset = of.offset);
+            }
+            Group { id, frames, totals: Totals::default(), series: Series::default() }
+        });
+        group.totals = group.totals + totals;
+        group.series.add(&recording.aggregate.series(id));
     }
     let mut judged = Vec::with_capacity(groups.len());
-    for ((process, (domain, truncated, mut frames)), (id, totals, series)) in groups {
-        // The offsets of the first of the merged stacks.
-        if let Some(stack) = recording.stacks.get(&id) {
-            frames
-                .iter_mut()
-                .zip(&stack.frames)
-                .for_each(|(merged, frame)| merged.offset = frame.offset);
-        }
+    for ((process, (domain, truncated, _)), group) in groups {
+        let Group { id, frames, totals, series } = group;
         let attached_ns = owners.attached_ns(process);
         // Until then it is zero, and a leak in a worker that came late would be a step.
-        let judgement = judge(&while_alive(series.clone(), attached_ns, None), limits);
+        let evidence = evidence::of(recording, process, domain, &frames, totals);
+        let judgement =
+            judge_with(&while_alive(series.clone(), attached_ns, None), limits, &evidence);
+        let live_bytes = totals.live_bytes();
         let site = Site {
             id: format!("{:016x}", id.0),
             pid: process.map(|process| owners.pid(process)),
             process_ended: owners.gone_ns(process).is_some(),
             domain: domain.name(),
             verdict: judgement.verdict.name(),
-            live_bytes: totals.live_bytes(),
+            live_bytes,
+            live_bytes_error: evidence::error_bytes(&evidence, live_bytes),
             live_blocks: totals.live_blocks(),
             allocated_bytes: totals.allocated_bytes,
             allocated_blocks: totals.allocated_blocks,
             freed_bytes: totals.freed_bytes,
             freed_blocks: totals.freed_blocks,
-            share_of_resident_growth: resident::share(recording, totals.live_bytes(), [process]),
+            share_of_resident_growth: resident::share(recording, live_bytes, [process]),
             growth_bytes_per_s: judgement.rate.map(rate),
             followed_ns: recording.meta.window.duration_ns.saturating_sub(attached_ns),
             reasons: judgement.reasons,
@@ -168,9 +221,9 @@ fn judged_sites(recording: &Recording, owners: &Owners<'_>, limits: &Limits) -> 
             application_frame: application_frame(&frames, owners.exe(process)),
             frames,
         };
-        judged.push(Judged { site, process, attached_ns, totals, series });
+        judged.push(Judged { site, process, attached_ns, evidence, totals, series });
     }
-    judged
+    (judged, seen_inside)
 }
 
 /// A stack that was never resolved, or that stands for those that the kernel could not take.
@@ -217,89 +270,12 @@ pub(super) fn rate(interval: Interval) -> Rate {
     Rate { estimate: interval.estimate, low: interval.low, high: interval.high }
 }
 
-fn findings(recording: &Recording, judged: &[Judged], limits: &Limits) -> Vec<Finding> {
-    let mut groups: BTreeMap<FrameReport, (Vec<&Judged>, Series)> = BTreeMap::new();
-    for part in judged {
-        let Judged { site, series, .. } = part;
-        let Some(index) = site.application_frame else { continue };
-        if site.verdict != Verdict::Growing.name() {
-            continue;
-        }
-        let frame = FrameReport { offset: None, ..site.frames[index].clone() };
-        let group = groups.entry(frame).or_default();
-        group.0.push(part);
-        group.1.add(series);
-    }
-    let estimate = |site: &Site| site.growth_bytes_per_s.map_or(0.0, |rate| rate.estimate);
-    let mut findings: Vec<Finding> = groups
-        .into_iter()
-        .filter_map(|(application_frame, (parts, series))| {
-            let mut sites: Vec<&Site> = parts.iter().map(|part| &part.site).collect();
-            sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
-            let live_bytes = total(sites.iter().copied(), |site| site.live_bytes);
-            // In which all of them were followed: before, the sum grew more slowly.
-            let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
-            let judgement = judge(&while_alive(series, from_ns, None), limits);
-            let owners = parts.iter().map(|part| part.process);
-            Some(Finding {
-                application_frame,
-                growth_bytes_per_s: rate(judgement.rate?),
-                live_bytes,
-                live_blocks: total(sites.iter().copied(), |site| site.live_blocks),
-                share_of_resident_growth: resident::share(recording, live_bytes, owners),
-                sites: sites.iter().map(|site| site.id.clone()).collect(),
-                processes: processes::parts_of_finding(&sites),
-            })
-        })
-        .collect();
-    findings
-        .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
-    findings
-}
-
 /// A sum that no capture can make overflow.
 pub(super) fn total<'a>(
     sites: impl IntoIterator<Item = &'a Site>,
     amount: impl Fn(&Site) -> u64,
 ) -> u64 {
     sites.into_iter().fold(0, |sum, site| sum.saturating_add(amount(site)))
-}
-
-fn summary(report: &Report, too_short: bool) -> Summary {
-    let grew = report.findings.first().map(|top| {
-        let rate = top.growth_bytes_per_s;
-        let per_hour = |bytes_per_s: f64| units::unsigned(bytes_per_s * 3600.0 / 1e6);
-        let others = match report.findings.len() - 1 {
-            0 => String::new(),
-            1 => ", and 1 more place".into(),
-            more => format!(", and {more} more places"),
-        };
-        format!(
-            "{} ({}..{}) held since {}{others}",
-            units::megabytes_per_hour(rate.estimate),
-            per_hour(rate.low),
-            per_hour(rate.high),
-            label(&top.application_frame),
-        )
-    });
-    let watched = units::duration(report.window.duration_ns);
-    let (status, sentence) = match (report.lossy.as_slice(), grew) {
-        ([], Some(grew)) => (Status::Growing, format!("GROWING: {grew}.")),
-        ([], None) if too_short => (
-            Status::Inconclusive,
-            format!("INCONCLUSIVE: {watched} gave too few ticks to judge; watch for longer."),
-        ),
-        ([], None) => (Status::Steady, format!("STEADY: nothing kept growing in {watched}.")),
-        (lost, grew) => {
-            let but =
-                grew.map_or("nothing was seen to grow".to_owned(), |grew| format!("still, {grew}"));
-            (
-                Status::Inconclusive,
-                format!("INCONCLUSIVE: the numbers are incomplete ({}); {but}.", lost.join(", ")),
-            )
-        }
-    };
-    Summary { status, sentence }
 }
 
 fn overhead(recording: &Recording) -> Option<Overhead> {

@@ -13,17 +13,30 @@ pub fn render(report: &Report, view: View) -> String {
 
 /// Stacks that weigh something.
 pub(super) fn weights(report: &Report, view: View) -> BTreeMap<String, u64> {
+    let heavy = || report.sites.iter().filter(|site| weight(site, view) > 0);
+    let has_roots = has_several(heavy().map(|site| site.domain));
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for site in &report.sites {
-        let weight = weight(site, view);
-        if weight > 0 {
-            let stack: Vec<String> = site.frames.iter().rev().map(name).collect();
-            let stack = if stack.is_empty() { "[no frames]".into() } else { stack.join(";") };
-            let line = lines.entry(stack).or_default();
-            *line = line.saturating_add(weight);
+    for site in heavy() {
+        let root = has_roots.then(|| root(site.domain));
+        let mut stack: Vec<String> =
+            root.into_iter().chain(site.frames.iter().rev().map(name)).collect();
+        if site.frames.is_empty() {
+            stack.push("[no frames]".into());
         }
+        let line = lines.entry(stack.join(";")).or_default();
+        *line = line.saturating_add(weight(site, view));
     }
     lines
+}
+
+/// Whether kinds of memory are to be told apart: each then has an outermost frame of its own.
+fn has_several<'a>(mut domains: impl Iterator<Item = &'a str>) -> bool {
+    domains.next().is_some_and(|first| domains.any(|domain| domain != first))
+}
+
+/// The outermost frame of a kind of memory: `[malloc]`.
+pub(super) fn root(domain: &str) -> String {
+    format!("[{domain}]")
 }
 
 fn weight(site: &Site, view: View) -> u64 {

@@ -3,6 +3,8 @@
 
 mod build;
 pub mod diff;
+mod evidence;
+mod findings;
 mod focus;
 mod folded;
 mod javascript;
@@ -15,10 +17,14 @@ mod pprof;
 mod process_tests;
 mod processes;
 mod resident;
+mod summary;
 mod svg;
 #[cfg(test)]
 mod tests;
 mod text;
+mod v8;
+#[cfg(test)]
+mod v8_tests;
 
 pub use build::build;
 pub use folded::render as folded;

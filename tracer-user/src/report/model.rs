@@ -2,7 +2,8 @@
 //! field raises [`SCHEMA_VERSION`], an added one does not.
 
 use crate::capture::{
-    EndReason, Host, ProcessEnd, PythonObjects, Settings, TargetMeta, TracerMemory, Window,
+    EndReason, Host, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta, TracerMemory,
+    Window,
 };
 use crate::stack::FrameKind;
 use serde::Serialize;
@@ -26,7 +27,9 @@ pub struct Report {
     pub totals: TotalsReport,
     /// Growing sites by the application frame that they share, fastest first.
     pub findings: Vec<Finding>,
-    /// Growing ones first, then by live bytes.
+    /// The same of sites that grew while no garbage collection could have freed what they hold.
+    pub pending: Vec<Finding>,
+    /// Growing ones first, then pending ones, the fastest first; then by live bytes.
     pub sites: Vec<Site>,
     /// Bytes or blocks missing or less detailed, by name; zeros included.
     pub losses: BTreeMap<String, u64>,
@@ -46,6 +49,10 @@ pub struct Report {
     pub merged_sites: Vec<MergedSite>,
     /// `None` where the target runs no Python.
     pub python_objects: Option<PythonObjects>,
+    /// What the target's V8 told of itself; `None` where it was not asked, or there is none.
+    pub node: Option<NodeMeta>,
+    /// V8's heap as it shows from outside, in each process that has one.
+    pub v8_heaps: Vec<V8HeapReport>,
     pub warnings: Vec<WarningReport>,
 }
 
@@ -169,6 +176,25 @@ pub struct Rate {
     pub high: f64,
 }
 
+/// V8's heap, as it shows from outside.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[allow(missing_docs)]
+pub struct V8HeapReport {
+    pub pid: u32,
+    /// Resident memory of its mappings, an estimate; `None` where it could not be read.
+    pub first_bytes: Option<u64>,
+    pub last_bytes: Option<u64>,
+    /// Of that estimate.
+    pub verdict: &'static str,
+    pub growth_bytes_per_s: Option<Rate>,
+    /// Full garbage collections in the window; `None` where they cannot be seen.
+    pub full_collections: Option<u64>,
+    /// The tick at which the last one was seen, nanoseconds since the session began.
+    pub last_collection_ns: Option<u64>,
+    /// Whether the objects in it are among the sites.
+    pub seen_inside: bool,
+}
+
 /// Growing sites that share an application frame.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
@@ -176,10 +202,14 @@ pub struct Finding {
     pub application_frame: FrameReport,
     pub growth_bytes_per_s: Rate,
     pub live_bytes: u64,
+    /// As in a site.
+    pub live_bytes_error: Option<u64>,
     pub live_blocks: u64,
     /// `live_bytes` over the growth in resident memory of its processes together; `None` where
     /// that did not grow.
     pub share_of_resident_growth: Option<f64>,
+    /// Kinds of memory that its sites are in.
+    pub domains: Vec<&'static str>,
     /// Identities of its sites, fastest first.
     pub sites: Vec<String>,
     /// The processes that they are in, most live bytes first.
@@ -198,6 +228,8 @@ pub struct Site {
     pub domain: &'static str,
     pub verdict: &'static str,
     pub live_bytes: u64,
+    /// By how much that may be wrong (95 %), where it is sampled; `None` where it is exact.
+    pub live_bytes_error: Option<u64>,
     pub live_blocks: u64,
     pub allocated_bytes: u64,
     pub allocated_blocks: u64,

@@ -1,11 +1,12 @@
 //! Several processes in one report: each with its own numbers, and sites with the same stack as one.
 
 use super::build::{Judged, memory, rate};
+use super::evidence;
 use super::focus::{base_name, printable};
 use super::model::*;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{ProcessEnd, Recording};
-use crate::growth::{Limits, Verdict, judge};
+use crate::growth::{Limits, Verdict, judge, judge_with};
 use crate::stack::StackId;
 use crate::units;
 use std::collections::{BTreeMap, HashMap};
@@ -122,13 +123,26 @@ pub(super) fn rows(
             followed_from_ns: process.followed_from_ns,
             ended_ns: process.ended_ns,
             end: process.end,
-            verdict: judgement.verdict.name(),
+            verdict: of_process(judgement.verdict, number, judged).name(),
             growth_bytes_per_s: judgement.rate.map(rate),
             sums: sums(totals),
             memory: recording.aggregate.process_memory(number as u32).map(memory),
         }
     };
     wholes.into_iter().enumerate().map(row).collect()
+}
+
+/// What is said of a process whose stacks together are judged so: where nothing in it grows but
+/// what waits for a garbage collection, it waits too.
+fn of_process(verdict: Verdict, process: usize, judged: &[Judged]) -> Verdict {
+    let any = |verdict: Verdict| {
+        let mut parts = judged.iter().filter(|part| part.process == Some(process));
+        parts.any(|part| part.site.verdict == verdict.name())
+    };
+    match verdict {
+        Verdict::Growing if !any(Verdict::Growing) && any(Verdict::PendingGc) => Verdict::PendingGc,
+        verdict => verdict,
+    }
 }
 
 /// The part of a series in which its process was followed.
@@ -164,7 +178,8 @@ pub(super) fn merged_sites(
     for part in judged.iter().filter(|part| part.process.is_some()) {
         let site = &part.site;
         let nameless = |frame: &FrameReport| FrameReport { offset: None, ..frame.clone() };
-        let frames = site.frames.iter().map(nameless).collect();
+        let frames: Vec<_> = site.frames.iter().map(nameless).collect();
+        let frames = super::v8::without_tiers(&frames);
         groups.entry((site.domain, site.truncated, frames)).or_default().push(part);
     }
     let merge = |((domain, _, frames), mut parts): (Key, Vec<&Judged>)| {
@@ -178,7 +193,8 @@ pub(super) fn merged_sites(
         // Before the first of them came there was nothing to judge.
         let attached = |part: &&Judged| owners.attached_ns(part.process);
         let from_ns = parts.iter().map(attached).min().unwrap_or(0);
-        let judgement = judge(&while_alive(series, from_ns, None), limits);
+        let judgement =
+            judge_with(&while_alive(series, from_ns, None), limits, &evidence::together(&parts));
         let part_of = |part: &&Judged| SitePart {
             pid: part.site.pid.unwrap_or(0),
             site: part.site.id.clone(),

@@ -4,7 +4,7 @@ use super::View;
 use super::focus::{base_name, printable};
 use super::folded;
 use super::model::Report;
-use crate::stack::FrameKind;
+use crate::stack::{Domain, FrameKind};
 use crate::units;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
@@ -63,11 +63,37 @@ fn nothing(view: View) -> &'static str {
 
 fn subtitle(report: &Report) -> String {
     printable(&format!(
-        "{} (PID {}), watched for {}; width = bytes; Python green, JavaScript yellow, native blue, kernel orange",
+        "{} (PID {}), watched for {}; width = bytes; {}",
         base_name(&report.target.exe),
         report.target.pid,
         units::duration(report.window.duration_ns),
+        legend(report),
     ))
+}
+
+/// The colours that there are: of languages, and of what asked for memory that is no block of
+/// malloc's.
+fn legend(report: &Report) -> String {
+    let frames = || report.sites.iter().flat_map(|site| &site.frames);
+    let speaks = |kind: FrameKind| frames().any(|frame| frame.kind == kind);
+    let asks = |domain: Domain| report.sites.iter().any(|site| site.domain == domain.name());
+    let mut colors = Vec::new();
+    for (kind, color) in [
+        (FrameKind::Python, "Python green"),
+        (FrameKind::Js, "JavaScript yellow"),
+        (FrameKind::Native, "native blue"),
+        (FrameKind::Kernel, "kernel orange"),
+    ] {
+        colors.extend(speaks(kind).then_some(color));
+    }
+    for (domain, color) in [
+        (Domain::Mmap, "mmap purple"),
+        (Domain::Python, "Python's objects teal"),
+        (Domain::V8, "V8's heap red"),
+    ] {
+        colors.extend(asks(domain).then_some(color));
+    }
+    colors.join(", ")
 }
 
 fn palette(report: &Report) -> PaletteMap {
@@ -79,18 +105,49 @@ fn palette(report: &Report) -> PaletteMap {
         let color = color(frame.kind, &name);
         palette.insert(name, color);
     }
+    // A function that stands innermost in one kind of memory and further out in another has the
+    // colour of the former.
+    for site in &report.sites {
+        let Some(hue) = domain_hue(site.domain) else { continue };
+        palette.insert(folded::root(site.domain), shaded(hue, 0));
+        if let Some(leaf) = site.frames.first() {
+            let name = folded::name(leaf);
+            let shade = shade(&name);
+            palette.insert(name, shaded(hue, shade));
+        }
+    }
+    palette.insert(folded::root(Domain::Malloc.name()), shaded(hue(FrameKind::Native), 0));
     palette
 }
 
+type Hue = (u8, u8, u8);
+
 /// A hue per language, a shade per name, so that neighbours differ.
 fn color(kind: FrameKind, name: &str) -> Color {
-    let shade = (crc32fast::hash(name.as_bytes()) % 40) as u8;
-    let (r, g, b) = match kind {
+    shaded(hue(kind), shade(name))
+}
+
+const fn hue(kind: FrameKind) -> Hue {
+    match kind {
         FrameKind::Python => (90, 175, 95),
         FrameKind::Js => (215, 190, 60),
         FrameKind::Native => (110, 160, 215),
         FrameKind::Kernel => (215, 120, 70),
-    };
+    }
+}
+
+/// The hue of a kind of memory, for what asked for it; blocks of malloc have the language's.
+fn domain_hue(domain: &str) -> Option<Hue> {
+    [(Domain::Mmap, (165, 130, 205)), (Domain::Python, (70, 165, 160)), (Domain::V8, (205, 95, 95))]
+        .into_iter()
+        .find_map(|(named, hue)| (named.name() == domain).then_some(hue))
+}
+
+fn shade(name: &str) -> u8 {
+    (crc32fast::hash(name.as_bytes()) % 40) as u8
+}
+
+fn shaded((r, g, b): Hue, shade: u8) -> Color {
     Color { r: r + shade, g: g + shade, b: b + shade }
 }
 

@@ -4,6 +4,7 @@ use super::build::total;
 use super::focus::label;
 use super::model::{Finding, FrameReport, Report, Status};
 use super::processes;
+use super::v8;
 use crate::stack::{FrameKind, WalkEnd};
 use crate::units;
 use std::collections::BTreeMap;
@@ -50,7 +51,9 @@ fn write_all(out: &mut String, report: &Report, color: bool) -> fmt::Result {
     if report.findings.is_empty() {
         write_largest(out, report, &paint)?;
     }
+    write_pending(out, report, &paint)?;
     processes::write_table(out, report, &paint("1", "Processes"))?;
+    v8::write(out, report, &paint("1", "V8"))?;
     writeln!(out, "\n{}", paint("1", "Totals"))?;
     write_totals(out, report)?;
     writeln!(out, "\n{}", paint("1", "Cost"))?;
@@ -73,11 +76,12 @@ fn write_finding(out: &mut String, report: &Report, finding: &Finding) -> fmt::R
         report.sites.iter().filter(|site| site.process_ended && finding.sites.contains(&site.id));
     writeln!(
         out,
-        "   holds {} in {} blocks of this window, {} {}{}",
-        units::bytes(finding.live_bytes),
+        "   holds {} in {} blocks of this window, {} {} ({}){}",
+        sampled(finding.live_bytes, finding.live_bytes_error),
         units::count(finding.live_blocks),
         finding.sites.len(),
         if finding.sites.len() == 1 { "stack" } else { "stacks" },
+        finding.domains.join(", "),
         of_ended(total(ended, |site| site.live_bytes)),
     )?;
     processes::write_parts(out, report, finding)?;
@@ -165,12 +169,51 @@ fn write_largest(
             out,
             "{}",
             fitted(&format!(
-                "   {:>10} in {blocks:>9} blocks{ended}  {name}",
-                units::bytes(site.live_bytes)
+                "   {:>10} in {blocks:>9} blocks  {:<6}{ended}  {name}",
+                sampled(site.live_bytes, site.live_bytes_error),
+                site.domain,
             ))
         )?;
     }
     Ok(())
+}
+
+/// Bytes with their error, where they are sampled: `~12.4 MiB ± 1.1 MiB`.
+fn sampled(bytes: u64, error: Option<u64>) -> String {
+    match error {
+        None => units::bytes(bytes),
+        Some(error) => format!("~{} ± {}", units::bytes(bytes), units::bytes(error)),
+    }
+}
+
+/// What grew, and may be garbage.
+fn write_pending(
+    out: &mut String,
+    report: &Report,
+    paint: &impl Fn(&str, &str) -> String,
+) -> fmt::Result {
+    let Some(first) = report.pending.first() else { return Ok(()) };
+    writeln!(out, "\n{}", paint("1", "Grew and waits for a garbage collection: not a leak yet"))?;
+    for pending in report.pending.iter().take(MAX_FINDINGS) {
+        let line = format!(
+            "   {:>10} in {:>9} blocks  {}, {}  {}",
+            units::bytes(pending.live_bytes),
+            units::count(pending.live_blocks),
+            pending.domains.join(", "),
+            units::bytes_per_second(pending.growth_bytes_per_s.estimate),
+            label(&pending.application_frame),
+        );
+        writeln!(out, "{}", fitted(&line))?;
+    }
+    if report.pending.len() > MAX_FINDINGS {
+        writeln!(out, "   {} more are in report.json", report.pending.len() - MAX_FINDINGS)?;
+    }
+    let site = first.sites.first();
+    let site = site.and_then(|id| report.sites.iter().find(|site| site.id == *id));
+    for reason in site.iter().flat_map(|site| &site.reasons) {
+        writeln!(out, "   {}", super::focus::printable(reason))?;
+    }
+    writeln!(out, "   watch until V8 collects, or have it collect at the end with --force-gc")
 }
 
 /// Which process, of what kind, and in which container or control group.

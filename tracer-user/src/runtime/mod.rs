@@ -3,6 +3,7 @@
 pub mod memory;
 pub mod node;
 pub mod python;
+pub mod v8_mappings;
 
 /// The language runtimes of one target.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,7 @@ mod python_objects;
 mod recorder;
 mod setup;
 mod told;
+mod v8_outside;
 mod watch;
 
 pub use output::{write_beside, write_reports};

@@ -14,6 +14,7 @@ use super::{
     python_objects::Observer,
     recorder::Recorder,
     setup::Started,
+    v8_outside::V8Outside,
 };
 use crate::{
     capture::{EndReason, TracerMemory},
@@ -76,6 +77,7 @@ pub struct Session {
     kernel_peak_bytes: u64,
     pub(super) python_objects: Option<Observer>,
     first_threads: FirstThreads,
+    v8_outside: V8Outside,
 }
 
 impl Session {
@@ -108,6 +110,7 @@ impl Session {
             kernel_peak_bytes: 0,
             python_objects,
             first_threads: FirstThreads::default(),
+            v8_outside: V8Outside::default(),
             config,
         };
         for warning in std::mem::take(&mut started.warnings) {
@@ -171,7 +174,7 @@ impl Session {
         self.take_events()?;
         self.processes.images.let_go(&self.unobserved);
         self.look_around()?;
-        self.read()
+        self.read(false)
     }
 
     /// What has come to the processes without an event.
@@ -184,7 +187,7 @@ impl Session {
     }
 
     /// Reads what changed since the last time.
-    fn read(&mut self) -> Result<()> {
+    fn read(&mut self, is_last: bool) -> Result<()> {
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
         if self.not_looked_at > 0 {
@@ -197,6 +200,7 @@ impl Session {
         if self.config.follow {
             tick.processes = self.processes.memory();
         }
+        tick.v8 = self.v8_outside.readings(&self.processes, &self.probes, is_last);
         self.kernel_peak_bytes = self.kernel_peak_bytes.max(kernel_memory_bytes());
         self.recorder.tick(&tick)?;
         if let Some(epoch) = self.epochs.advance(now) {
@@ -287,7 +291,7 @@ impl Session {
         self.take_events()?;
         self.keep_unobserved()?;
         // The last reading is the window's end: it comes before detaching, while all probes act.
-        self.read()?;
+        self.read(true)?;
         let doubts: Vec<Warning> =
             self.processes.images.resolvers().filter_map(Resolver::doubts).collect();
         doubts.iter().try_for_each(|warning| self.recorder.warn(warning))?;

@@ -3,7 +3,7 @@ Error.stackTraceLimit = 100;
 const mode = process.argv[2];
 let isLast = false;
 
-function stop(n) { if (isLast) { writeSync(1, new Error().stack + '\nready\n'); readSync(0, Buffer.alloc(1)); } return n; }
+function stop(n) { if (isLast) { if (mode === 'deoptimised') each('%DeoptimizeFunction(f)'); writeSync(1, new Error().stack + '\nready\n'); readSync(0, Buffer.alloc(1)); } return n; }
 
 function block(n) {
   const before = n + 1;
@@ -43,7 +43,15 @@ class Größe extends Session {
 const arrow = (x) =>
   Session.make(x) + 1;
 
-function small(x) { return arrow(x) + 1; }
+// V8 keeps so many names in a table of their own.
+const names = Array.from({ length: 90 }, (_, index) => 'v' + index);
+const crowded = (0, eval)(`(function crowded(x, next) {
+  let ${names.join(' = 1, ')} = 1;
+  const sum = () => ${names.join(' + ')};
+  return next(x) + sum();
+})`);
+
+function small(x) { return crowded(x, arrow) + 1; }
 
 function* generate(x) {
   yield 1;
@@ -73,7 +81,7 @@ const assigned = function (x) {
   return [0].map(() => made(x, nameless))[0];
 };
 
-const functions = [block, Session.prototype.flush, Session.make, Session, Größe, arrow, small,
+const functions = [block, Session.prototype.flush, Session.make, Session, Größe, arrow, crowded, small,
   generate, object.method, object.computed, evaluated, nameless, made, later, assigned];
 
 const each = (code) => {
@@ -97,7 +105,7 @@ if (mode === 'hot') {
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
-if (mode === 'optimised' || mode === 'maglev') {
+if (['optimised', 'deoptimised', 'maglev'].includes(mode)) {
   new Function('f', '%NeverOptimizeFunction(f)')(stop);
   each('%PrepareFunctionForOptimization(f)');
   run(50);

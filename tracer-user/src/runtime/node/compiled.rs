@@ -189,6 +189,9 @@ pub(super) enum Compiled {
         inlined: Vec<Option<u64>>,
         /// Where they were inlined.
         calls: Vec<InlinedCall>,
+        /// Offset of what runs when the code is given up while it waits for a call: the call then
+        /// returns there, and its place is not told by the table.
+        exits_offset: u32,
     },
 }
 
@@ -255,7 +258,10 @@ fn read_optimised(heap: &Heap, objects: &ObjectLayout, header: &Header) -> Optio
         let (entries, _) = packed.as_chunks::<16>();
         calls = entries.iter().take(MAX_INLINED).map(inlined_call).collect();
     }
-    Some(Compiled::Optimised { positions, function, inlined, calls })
+    // Behind the inlined calls, in all versions.
+    let exits = element(objects.inlining_positions + 1).and_then(small_integer);
+    let exits_offset = exits.and_then(|exits| u32::try_from(exits).ok()).unwrap_or(u32::MAX);
+    Some(Compiled::Optimised { positions, function, inlined, calls, exits_offset })
 }
 
 /// An entry of the table of inlined calls: the position, and a 32-bit index that is -1 for none.

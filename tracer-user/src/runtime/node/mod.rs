@@ -149,6 +149,8 @@ fn bytecode_sizes(file: &MappedFile, metadata: &Metadata) -> Option<BytecodeSize
 #[cfg(test)]
 mod detect_tests;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod naming_tests;
 #[cfg(test)]
 mod source_map_tests;

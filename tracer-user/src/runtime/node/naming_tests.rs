@@ -6,7 +6,7 @@ use super::walk_by_ptrace::{Named, named_stack};
 use super::*;
 use crate::target::discover;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
 
@@ -41,14 +41,17 @@ fn told(line: &str) -> Option<Told> {
 }
 
 impl Told {
-    fn is(&self, name: &JsName) -> bool {
+    fn is_called(&self, name: &JsName) -> bool {
         // A name that is computed is known to the function object alone; V8 infers another.
         let own = if self.function == "Object.computed" { "Object.object" } else { &self.function };
         let last = own.rsplit('.').next().unwrap_or(own);
         let last_here = name.function.rsplit('.').next().unwrap_or_default();
         // Of some of Node's own functions V8 finds the name only in their receiver.
         let is_nodes = name.file.as_ref().is_some_and(|file| file.starts_with("node:"));
-        let is_same = last == last_here || is_nodes && name.function == "<anonymous>";
+        last == last_here || is_nodes && name.function == "<anonymous>"
+    }
+
+    fn is(&self, name: &JsName) -> bool {
         let is_here = match (&self.place, &name.file) {
             (None, None) => true,
             // V8 adds what it calls a text without a name.
@@ -59,7 +62,7 @@ impl Told {
             }
             _ => false,
         };
-        is_same && is_here
+        is_here && self.is_called(name)
     }
 }
 
@@ -132,17 +135,25 @@ fn check_since(first: u32, flags: &[&str], mode: &str, claim: impl Fn(&str, &Sho
     let common = folder.path().join("chain.cjs");
     std::fs::write(&module, CHAIN).unwrap();
     std::fs::write(&common, COMMON).unwrap();
+    for (node, version) in known_nodes(first) {
+        for script in [&module, &common] {
+            claim(&version, &check(&node, flags, script, mode));
+        }
+    }
+}
+
+/// The Nodes from `first` on whose V8 is known, with their versions.
+fn known_nodes(first: u32) -> Vec<(PathBuf, String)> {
+    let mut known = Vec::new();
     for node in nodes() {
         let version = Command::new(&node).arg("--version").output().unwrap();
         let version = String::from_utf8_lossy(&version.stdout).into_owned();
         let major = version.split(['v', '.']).nth(1).and_then(|major| major.parse().ok()).unwrap();
-        if major < first || ![18, 20, 22, 24, 26].contains(&major) {
-            continue;
-        }
-        for script in [&module, &common] {
-            claim(version.trim(), &check(&node, flags, script, mode));
+        if major >= first && [18, 20, 22, 24, 26].contains(&major) {
+            known.push((node, version.trim().to_owned()));
         }
     }
+    known
 }
 
 fn count(shown: &Shown, kind: u32) -> usize {
@@ -185,4 +196,48 @@ fn functions_that_became_hot_by_themselves_are_named_too() {
     check_since(18, &[], "hot", |version, shown| {
         assert!(count(shown, JS_COMPILED) > 1, "{version}");
     });
+}
+
+/// Code that is given up goes on until its calls return, and these return elsewhere: what is named
+/// then is the function, without a place or what was inlined.
+#[test]
+fn functions_whose_code_is_being_given_up_are_named_without_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("chain.cjs");
+    std::fs::write(&script, COMMON).unwrap();
+    for (node, version) in known_nodes(18) {
+        let arguments = ["--allow-natives-syntax", script.to_str().unwrap(), "deoptimised"];
+        let running = Running::start(&node, &arguments);
+        let (target, _) = discover(running.tgid()).unwrap();
+        let runtime = detect(&target).0.unwrap();
+        let mut reader = JsReader::new(target.tgid, &runtime);
+        let stack = named_stack(target.tgid, &runtime, &mut reader);
+        assert!(reader.inexact_count() > 0, "{version}");
+        let mut told = running.printed.iter().filter_map(|line| told(line));
+        let ours = |name: &&JsName| name.file.as_deref() == script.to_str();
+        for name in stack.iter().flat_map(|named| &named.names).filter(ours) {
+            let is_told = told.any(|told| told.is_called(name));
+            assert!(is_told, "{version} {name:?} {:#?}", running.printed);
+        }
+    }
+}
+
+/// As packages have it: nothing is left but what the dynamic linker and debuggers ask for.
+#[test]
+fn a_node_without_symbols_is_read_like_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("chain.cjs");
+    std::fs::write(&script, COMMON).unwrap();
+    for (node, version) in known_nodes(18) {
+        let stripped = folder.path().join("node");
+        let status = Command::new("strip").arg("-o").arg(&stripped).arg(&node).status();
+        match status {
+            Ok(status) if status.success() => {}
+            // A wrapper around a packaged one is no ELF file.
+            Ok(_) => continue,
+            Err(error) => panic!("strip (binutils): {error}"),
+        }
+        let shown = check(&stripped, &["--always-sparkplug"], &script, "warm");
+        assert!(shown.compilers.contains(&0), "{version}");
+    }
 }

@@ -154,9 +154,11 @@ impl JsReader {
                 let position = bytecode.and_then(|at| position_at(positions, form, at));
                 Ok(vec![self.name(&function, position)])
             }
-            Compiled::Optimised { positions, calls, .. } => {
-                // Another function's code lies here now.
-                if code.function.as_ref().is_some_and(|own| own.address != function.address) {
+            Compiled::Optimised { positions, calls, exits_offset, .. } => {
+                // Another function's code lies here now; or this was given up meanwhile.
+                let is_other =
+                    code.function.as_ref().is_some_and(|own| own.address != function.address);
+                if is_other || offset >= *exits_offset {
                     return Ok(vec![self.name(&function, None)]);
                 }
                 let mut position = position_at(positions, form, offset);

@@ -141,6 +141,7 @@ mod tests {
     use super::*;
 
     /// Strings in this process: an object for each, four words long, and their maps.
+    #[expect(clippy::vec_box, reason = "what points to them must stay right")]
     struct Strings {
         maps: Vec<Box<[u64; 2]>>,
         objects: Vec<Box<[u64; 4]>>,

@@ -1,12 +1,15 @@
 //! Verb `test`: sets up, then runs every check and test of the workspace, and says at the end
 //! what ran, what was skipped and why.
 
+mod failures;
+
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
 use crate::kernels::{self, KernelsArgs};
 use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
+use failures::Failures;
 
 /// Packages that tests use beyond the BPF toolchain.
 const TEST_PACKAGES: [&str; 17] = [
@@ -51,6 +54,8 @@ enum Outcome {
 #[derive(Default)]
 struct Summary {
     steps: Vec<(&'static str, Outcome)>,
+    /// What failed tests said, by step.
+    failures: Vec<(&'static str, Failures)>,
 }
 
 impl Summary {
@@ -68,6 +73,14 @@ impl Summary {
         passed
     }
 
+    /// A step that runs tests.
+    fn tests(&mut self, name: &'static str, cargo: impl FnOnce() -> Result<Command>) {
+        let mut failures = Failures::default();
+        self.step(name, || command::run_read_along(&mut cargo()?, |bytes| failures.feed(bytes)));
+        failures.finish();
+        self.failures.push((name, failures));
+    }
+
     fn skip(&mut self, name: &'static str, reason: &'static str) {
         self.steps.push((name, Outcome::Skipped(reason)));
     }
@@ -82,6 +95,9 @@ impl Summary {
                 Outcome::Failed(why) => {
                     failed_count += 1;
                     println!("FAILED   {name}: {}", why.lines().next().unwrap_or_default());
+                    for (_, failures) in self.failures.iter().filter(|(step, _)| step == name) {
+                        print!("{failures}");
+                    }
                 }
             }
         }
@@ -105,9 +121,10 @@ pub fn run(args: &TestArgs) -> Result<()> {
         set_up(&mut summary)
     };
     checks(&mut summary, ready);
-    summary.step("unit tests", || {
-        let mut cargo = cargo(&["test", "--workspace", "--lib", "--bins"]);
-        command::run(cargo.args(&args.filter))
+    summary.tests("unit tests", || {
+        let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
+        cargo.args(&args.filter);
+        Ok(cargo)
     });
     integration(&mut summary, args, ready);
     other_kernels(&mut summary, args, ready);
@@ -133,6 +150,7 @@ fn set_up(summary: &mut Summary) -> bool {
     // One that cannot be had fails its own lines of the matrix test, and nothing else.
     summary.step("interpreters", || interpreters::ensure().map(drop));
     let node = summary.step("Node.js", || node::ensure().map(drop));
+    summary.step("Node.js, every release, and npm packages", node::ensure_for_tests);
     let object = summary.step("kernel side", build::bpf_object);
     packages && venv && node && object
 }
@@ -177,7 +195,7 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
     if !has_integration_tests() {
         return summary.skip(NAME, "tracer-user declares no [[test]]");
     }
-    summary.step(NAME, || {
+    summary.tests(NAME, || {
         let mut cargo = cargo(&[
             "test",
             "--release",
@@ -188,8 +206,9 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
             "*",
             "--",
         ]);
-        cargo.env("OUTLIVE_NODE", node::ensure()?);
-        command::run(cargo.arg("--test-threads=1").args(&args.filter))
+        cargo.envs(node::test_environment()?);
+        cargo.arg("--test-threads=1").args(&args.filter);
+        Ok(cargo)
     });
 }
 
