@@ -32,6 +32,13 @@ impl AddressSpace {
         Instant::now() >= self.not_before && (is_known || total_pages(self.tgid) != self.pages)
     }
 
+    /// Reads, by `read`, what has to be read whatever it takes: the target waits for it. It is rare,
+    /// and may open libraries that are new, so that it says nothing of what the next one will take.
+    pub fn reading_at_any_cost<T>(&mut self, read: impl FnOnce() -> T) -> T {
+        self.pages = total_pages(self.tgid);
+        read()
+    }
+
     /// Reads, by `read`, and takes the time.
     pub fn reading<T>(&mut self, read: impl FnOnce() -> T) -> T {
         // Before: what changes meanwhile is a reason to read once more.

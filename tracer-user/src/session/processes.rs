@@ -232,7 +232,10 @@ impl Processes {
             if !wanted {
                 continue;
             }
-            let observed = followed.address_space.reading(|| resolver.look_again());
+            let observed = match tgid {
+                Some(_) => followed.address_space.reading_at_any_cost(|| resolver.look_again()),
+                None => followed.address_space.reading(|| resolver.look_again()),
+            };
             warnings.extend(observed.warnings);
             if observed.mappings_changed {
                 changed.push(followed.image);
@@ -247,13 +250,20 @@ impl Processes {
     /// An image has mapped code by itself, as V8 does when it starts: that is walked soon, not from
     /// the next tick on.
     fn look_at_code(&mut self, image: u32, probes: &mut Probes) -> Vec<Warning> {
-        let found = self.followed.iter().find(|(_, followed)| followed.image == image);
-        let Some((tgid, followed)) = found else { return Vec::new() };
+        let found = self.followed.values_mut().find(|followed| followed.image == image);
+        let Some((followed, resolver)) = found.zip(self.images.get_mut(image)) else {
+            return Vec::new();
+        };
         // A JIT may map code all the time.
         if !followed.address_space.may_have_changed(true) {
             return Vec::new();
         }
-        self.look_at_mappings(Some(*tgid), probes)
+        let observed = followed.address_space.reading(|| resolver.look_again());
+        let mut warnings = observed.warnings;
+        if observed.mappings_changed {
+            warnings.extend(self.refresh_code_ranges(image, probes));
+        }
+        warnings
     }
 
     /// Processes that have code which is still unknown.

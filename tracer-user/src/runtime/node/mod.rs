@@ -89,6 +89,10 @@ pub fn detect(target: &Target) -> (Option<NodeRuntime>, Vec<Warning>) {
     for file in target.files.values() {
         let Some(bias) = target.bias_of(file) else { continue };
         let Some(metadata) = Metadata::read(target.tgid, file, bias) else { continue };
+        // The program is being loaded, and its variables are not there yet.
+        if version::of(&metadata) == V8Version::default() {
+            continue;
+        }
         let mut warnings = Vec::new();
         let found = describe(target, file, &metadata, &mut warnings);
         return (Some(found), warnings);
