@@ -1,6 +1,7 @@
 //! The target's code ranges, with V8's own code told from the rest of its file.
 
 use crate::runtime::node::NodeRuntime;
+use crate::target::mapping::Mapping;
 use crate::target::{self, PlannedRange, Target};
 use crate::warning::Warning;
 use std::ops::Range;
@@ -13,9 +14,53 @@ pub fn code_ranges(
 ) -> (Vec<PlannedRange>, Vec<Warning>) {
     let (ranges, warnings) = target::code_ranges(target);
     match node.filter(|node| node.is_walked()) {
-        Some(node) => (cut_out(&ranges, &node.builtin_spans(target)), warnings),
+        Some(node) => {
+            let ranges = with_reserved(ranges, &reserved(&target.mappings));
+            (cut_out(&ranges, &node.builtin_spans(target)), warnings)
+        }
         None => (ranges, warnings),
     }
+}
+
+/// Where V8 has code that it compiled, and will have more: it reserves addresses once and makes
+/// them executable page by page, and runs the new code before anybody can have looked. Each is the
+/// stretch from the first to the last executable piece of neighbouring memory that belongs to no
+/// file, with what is reserved on both sides.
+fn reserved(mappings: &[Mapping]) -> Vec<Range<u64>> {
+    let is_anonymous =
+        |mapping: &&Mapping| mapping.file.is_none() && mapping.path.as_os_str().is_empty();
+    let is_reserved =
+        |mapping: &&&Mapping| !mapping.readable && !mapping.writable && !mapping.executable;
+    let anonymous: Vec<&Mapping> = mappings.iter().filter(is_anonymous).collect();
+    let mut found = Vec::new();
+    for run in anonymous.chunk_by(|a, b| a.end_avma == b.start_avma) {
+        let first = run.iter().position(|mapping| mapping.executable);
+        let last = run.iter().rposition(|mapping| mapping.executable);
+        let Some((first, last)) = first.zip(last) else { continue };
+        let before = run[..first].iter().rev().take_while(is_reserved).count();
+        let behind = run[last + 1..].iter().take_while(is_reserved).count();
+        found.push(run[first - before].start_avma..run[last + behind].end_avma);
+    }
+    found
+}
+
+/// The ranges, with all that lies in `stretches` as code of a JIT. Both are sorted, and do not
+/// overlap.
+fn with_reserved(ranges: Vec<PlannedRange>, stretches: &[Range<u64>]) -> Vec<PlannedRange> {
+    let covers = |stretch: &Range<u64>, range: &PlannedRange| {
+        stretch.start <= range.start_avma && range.end_avma <= stretch.end
+    };
+    let is_elsewhere = |range: &PlannedRange| !stretches.iter().any(|s| covers(s, range));
+    let mut all: Vec<PlannedRange> = ranges.into_iter().filter(is_elsewhere).collect();
+    all.extend(stretches.iter().map(|stretch| PlannedRange {
+        start_avma: stretch.start,
+        end_avma: stretch.end,
+        walk: walk::FRAME_POINTER,
+        table: None,
+        bias: 0,
+    }));
+    all.sort_by_key(|range| range.start_avma);
+    all
 }
 
 /// The ranges, with those parts of them that lie in `spans` as ranges of their own. Both are
@@ -51,6 +96,33 @@ fn cut_out(ranges: &[PlannedRange], spans: &[Range<u64>]) -> Vec<PlannedRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reserved_addresses_belong_to_the_code_beside_them() {
+        let mapping = |(start_avma, end_avma, rights): &(u64, u64, &str)| Mapping {
+            start_avma: *start_avma,
+            end_avma: *end_avma,
+            file_offset: 0,
+            readable: rights.contains('r'),
+            writable: rights.contains('w'),
+            executable: rights.contains('x'),
+            deleted: false,
+            file: None,
+            path: Default::default(),
+        };
+        let check = |claim: &str, mappings: &[(u64, u64, &str)], expected: &[Range<u64>]| {
+            let mappings: Vec<Mapping> = mappings.iter().map(mapping).collect();
+            assert_eq!(reserved(&mappings), expected, "{claim}");
+        };
+        check("data", &[(10, 20, "rw"), (20, 90, "")], &[]);
+        check("more to come", &[(10, 20, "rw"), (20, 30, "rx"), (30, 90, "")], &[20..90]);
+        check(
+            "pages with heads and guards",
+            &[(0, 4, ""), (5, 6, "rw"), (6, 7, ""), (7, 8, "rx"), (8, 9, "rw"), (9, 10, "rwx")],
+            &[6..10],
+        );
+        check("two", &[(1, 2, "x"), (3, 4, "x"), (4, 5, "r")], &[1..2, 3..4]);
+    }
 
     #[test]
     fn code_of_v8_is_cut_out_of_the_ranges() {

@@ -13,6 +13,9 @@ use tracer_common::v8::{JS_BUILTIN, JsFrame};
 const UNNAMED: &str = "[js 0x";
 /// In the counts of [`JavaScript::counts`]: frames that have names.
 pub const NAMED: &str = "named";
+/// The same: frames that have the line at which their function begins, since the code that ran was
+/// gone when it was looked at.
+pub const LINE_OF_FUNCTION: &str = "line_of_function";
 
 /// Whether a frame is JavaScript's and could not be named.
 pub fn is_unnamed(kind: FrameKind, function: &str) -> bool {
@@ -22,11 +25,27 @@ pub fn is_unnamed(kind: FrameKind, function: &str) -> bool {
 /// Counts of frames by result, all of them zero.
 pub fn no_counts() -> BTreeMap<&'static str, u64> {
     let failures = JsFailure::ALL.iter().map(|failure| failure.name());
-    std::iter::once(NAMED).chain(failures).map(|name| (name, 0)).collect()
+    [NAMED, LINE_OF_FUNCTION].into_iter().chain(failures).map(|name| (name, 0)).collect()
 }
 
-/// The functions that run in one native frame, innermost first; or why they have no names.
-type Named = Result<Arc<[Frame]>, JsFailure>;
+/// The functions that run in one native frame, or why they have no names.
+type Named = Result<Arc<Functions>, JsFailure>;
+
+/// The functions that run in one native frame.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Functions {
+    /// Innermost first.
+    frames: Vec<Frame>,
+    /// Whether all their lines are those that were executing.
+    are_exact: bool,
+}
+
+impl From<Vec<JsName>> for Functions {
+    fn from(names: Vec<JsName>) -> Self {
+        let are_exact = names.iter().all(|name| name.is_exact);
+        Self { frames: names.into_iter().map(frame_of).collect(), are_exact }
+    }
+}
 
 /// Names the JavaScript frames of one target.
 #[derive(Debug, Default)]
@@ -123,10 +142,11 @@ impl JavaScript {
         }
         // Where it stands in the stack makes it no other frame.
         let place = (JsFrame { native_index: 0, ..*frame }, return_avma);
-        let named = read.map(|names| Arc::from_iter(names.into_iter().map(frame_of)));
+        let named = read.map(|names| Arc::new(Functions::from(names)));
         let before = self.places.get(&place);
+        // Code that is gone by now was there when another stack led to it.
         if let Some(before) = before
-            && *before == named
+            && (*before == named || result_of(before) == NAMED && result_of(&named) != NAMED)
         {
             return before.clone();
         }
@@ -144,7 +164,8 @@ impl JavaScript {
 
 fn result_of(named: &Named) -> &'static str {
     match named {
-        Ok(_) => NAMED,
+        Ok(functions) if functions.are_exact => NAMED,
+        Ok(_) => LINE_OF_FUNCTION,
         Err(failure) => failure.name(),
     }
 }
@@ -181,7 +202,7 @@ pub fn in_place_of(
     named: &Named,
 ) -> Vec<Frame> {
     match named {
-        Ok(frames) if !frames.is_empty() => frames.to_vec(),
+        Ok(functions) if !functions.frames.is_empty() => functions.frames.clone(),
         _ if frame.kind == JS_BUILTIN => native,
         _ => vec![unnamed(return_avma)],
     }
@@ -193,7 +214,8 @@ mod tests {
     use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
 
     fn named(names: &[&str]) -> Named {
-        Ok(names.iter().map(|name| bare((*name).to_owned())).collect())
+        let frames = names.iter().map(|name| bare((*name).to_owned())).collect();
+        Ok(Arc::new(Functions { frames, are_exact: true }))
     }
 
     #[test]
@@ -237,7 +259,7 @@ mod tests {
     #[test]
     fn counts_name_every_result() {
         let counts = no_counts();
-        assert_eq!(counts.len(), 1 + JsFailure::ALL.len());
+        assert_eq!(counts.len(), 2 + JsFailure::ALL.len());
         assert!(counts.contains_key(NAMED) && counts.values().all(|count| *count == 0));
     }
 }

@@ -141,15 +141,20 @@ impl Function {
         objects: &ObjectLayout,
         offset: u32,
     ) -> Option<Position> {
-        let table = match self.positions.get() {
-            Some(table) => table,
-            None => {
-                let shared = Shared::read(heap, self.address)?;
-                let table = bytecode_positions(heap, objects, shared.bytecode(heap, objects)?)?;
-                self.positions.get_or_init(|| table)
-            }
-        };
-        position_at(table, objects.position_form, offset)
+        position_at(self.positions(heap, objects)?, objects.position_form, offset)
+    }
+
+    /// Its table of source positions.
+    ///
+    /// # Cost
+    /// As [`Self::position_of_bytecode`].
+    pub(super) fn positions(&self, heap: &Heap, objects: &ObjectLayout) -> Option<&[u8]> {
+        if let Some(table) = self.positions.get() {
+            return Some(table);
+        }
+        let shared = Shared::read(heap, self.address)?;
+        let table = bytecode_positions(heap, objects, shared.bytecode(heap, objects)?)?;
+        Some(self.positions.get_or_init(|| table))
     }
 
     /// Bytes of its texts and tables, without its script's.

@@ -17,6 +17,8 @@ pub struct JsName {
     pub generated: Option<Generated>,
     /// Part of V8, not of the program or of Node.
     pub is_builtin: bool,
+    /// Whether `line` is the one that is executing, where the function has lines at all.
+    pub is_exact: bool,
 }
 
 /// Why a frame has no name.

@@ -48,7 +48,6 @@ pub struct JsReader {
     finder: Finder,
     maps: SourceMaps,
     cached_bytes: usize,
-    inexact_count: u64,
 }
 
 /// Compiled code with the functions that were inlined into it, which may move later.
@@ -74,19 +73,12 @@ impl JsReader {
             finder: Finder::default(),
             maps: SourceMaps::new(tgid),
             cached_bytes: 0,
-            inexact_count: 0,
         }
     }
 
     /// Says where the built-in code is mapped now ([`NodeRuntime::builtin_spans`]).
     pub fn set_builtin_spans(&mut self, spans: Vec<Range<u64>>) {
         self.spans = spans;
-    }
-
-    /// Frames that were named so far with the line of their function, since the place in it could
-    /// not be told.
-    pub fn inexact_count(&self) -> u64 {
-        self.inexact_count
     }
 
     /// The compilers, by V8's numbers, whose code was met.
@@ -147,6 +139,11 @@ impl JsReader {
         let form = self.objects.position_form;
         match &code.compiled {
             Compiled::Baseline { lengths, bytecodes, positions } => {
+                // Another function's code lies here now.
+                let own = function.positions(&self.heap, &self.objects);
+                if own.is_none_or(|own| own != positions) {
+                    return Ok(vec![self.name(&function, None)]);
+                }
                 let bytecode = self
                     .sizes
                     .as_ref()
@@ -157,7 +154,7 @@ impl JsReader {
             Compiled::Optimised { positions, calls, exits_offset, .. } => {
                 // Another function's code lies here now; or this was given up meanwhile.
                 let is_other =
-                    code.function.as_ref().is_some_and(|own| own.address != function.address);
+                    code.function.as_ref().is_none_or(|own| own.address != function.address);
                 if is_other || offset >= *exits_offset {
                     return Ok(vec![self.name(&function, None)]);
                 }
@@ -280,10 +277,10 @@ impl JsReader {
                 line: None,
                 generated: None,
                 is_builtin: function.is_builtin,
+                is_exact: true,
             };
         };
         let exact = offset.and_then(|offset| script.place(offset));
-        self.inexact_count += u64::from(exact.is_none());
         let place = exact.or_else(|| script.place(function.start?));
         let file = self.file_of(script, MAX_EVAL_DEPTH);
         let unnamed = if script.eval_origin.is_some() { EVAL } else { ANONYMOUS };
@@ -295,6 +292,7 @@ impl JsReader {
             line: place.map(|place| place.line),
             generated: None,
             is_builtin: false,
+            is_exact: exact.is_some(),
         };
         if let Some(original) = original {
             let (file, line) =
