@@ -215,7 +215,8 @@ impl Session {
             return Ok(found);
         }
         // Its parent may have mapped more than we know.
-        self.processes.refresh(parent);
+        let warnings = self.processes.refresh(parent, &mut self.probes);
+        warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         if let Some(found) = self.plan_forked(tgid, parent) {
             return Ok(found);
         }

@@ -160,13 +160,18 @@ impl Processes {
         self.images.get(image).map(Resolver::target)
     }
 
-    /// Reads the address space of a followed process again.
-    pub fn refresh(&mut self, tgid: u32) {
-        if let Some(followed) = self.followed.get(&tgid)
-            && let Some(resolver) = self.images.get_mut(followed.image)
-        {
-            resolver.look_again();
+    /// Reads the address space of a followed process again, for both sides.
+    pub fn refresh(&mut self, tgid: u32, probes: &mut Probes) -> Vec<Warning> {
+        let Some(image) = self.followed.get(&tgid).map(|followed| followed.image) else {
+            return Vec::new();
+        };
+        let Some(resolver) = self.images.get_mut(image) else { return Vec::new() };
+        let observed = resolver.look_again();
+        let mut warnings = observed.warnings;
+        if observed.mappings_changed {
+            warnings.extend(self.refresh_code_ranges(image, probes));
         }
+        warnings
     }
 
     /// A process begins an image. Until it has been looked at it is taken for what it was: the
