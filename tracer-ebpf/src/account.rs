@@ -87,6 +87,15 @@ fn send_stack(thread: &mut ThreadState) -> Result<(), i32> {
     EVENTS.output::<[u8]>(bytes, 0)
 }
 
+/// Whether a stack that is new can still be entered, as far as slots go.
+#[inline(always)]
+pub fn has_slots() -> bool {
+    let Some(control) = control() else { return false };
+    // SAFETY: an aligned u32 of the map.
+    let used = unsafe { (&raw const control.slots_used).read_volatile() };
+    used < config!(max_slots)
+}
+
 /// Takes the next unused slot.
 #[inline(always)]
 fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {

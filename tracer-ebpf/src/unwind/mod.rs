@@ -14,7 +14,7 @@ mod trampoline;
 pub mod window;
 
 use crate::{
-    counters,
+    account, counters,
     maps::STACKS,
     process,
     registers::Registers,
@@ -44,8 +44,12 @@ extern "C" fn walk_stack(thread: *mut ThreadState, ip: u64, sp: u64, bp: u64, do
     stack.image = u32::from(thread.image);
     js::begin(thread);
     walk_once(thread, ip, sp, bp);
-    // What is sent to user space has been read just now.
-    if thread.js_remembered > 0 && STACKS.get_ptr(thread.stack.stack_hash).is_none() {
+    // What is sent to user space has been read just now. A stack that is new takes a slot, whether
+    // it can be kept or not: when all are taken nothing is sent any more, and each is new for ever.
+    if thread.js_remembered > 0
+        && STACKS.get_ptr(thread.stack.stack_hash).is_none()
+        && account::has_slots()
+    {
         js::forget(thread);
         walk_once(thread, ip, sp, bp);
     }

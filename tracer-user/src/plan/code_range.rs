@@ -7,19 +7,19 @@ use crate::warning::Warning;
 use std::ops::Range;
 use tracer_common::slot::walk;
 
-/// As [`target::code_ranges`]; `node` is the Node.js in the target.
+/// As [`target::code_ranges`], and no more than the kernel side takes; `node` is the Node.js in the
+/// target.
 pub fn code_ranges(
     target: &Target,
     node: Option<&NodeRuntime>,
 ) -> (Vec<PlannedRange>, Vec<Warning>) {
-    let (ranges, warnings) = target::code_ranges(target);
-    match node.filter(|node| node.is_walked()) {
-        Some(node) => {
-            let ranges = with_reserved(ranges, &reserved(&target.mappings));
-            (cut_out(&ranges, &node.builtin_spans(target)), warnings)
-        }
-        None => (ranges, warnings),
+    let mut ranges = target::code_ranges(target);
+    if let Some(node) = node.filter(|node| node.is_walked()) {
+        ranges = with_reserved(ranges, &reserved(&target.mappings));
+        ranges = cut_out(&ranges, &node.builtin_spans(target));
     }
+    let (ranges, warning) = target::fitting(ranges);
+    (ranges, warning.into_iter().collect())
 }
 
 /// Where V8 has code that it compiled, and will have more: it reserves addresses once and makes
@@ -27,11 +27,10 @@ pub fn code_ranges(
 /// stretch from the first to the last executable piece of neighbouring memory that belongs to no
 /// file, with what is reserved on both sides.
 fn reserved(mappings: &[Mapping]) -> Vec<Range<u64>> {
-    let is_anonymous =
-        |mapping: &&Mapping| mapping.file.is_none() && mapping.path.as_os_str().is_empty();
     let is_reserved =
         |mapping: &&&Mapping| !mapping.readable && !mapping.writable && !mapping.executable;
-    let anonymous: Vec<&Mapping> = mappings.iter().filter(is_anonymous).collect();
+    let anonymous: Vec<&Mapping> =
+        mappings.iter().filter(|mapping| mapping.is_anonymous()).collect();
     let mut found = Vec::new();
     for run in anonymous.chunk_by(|a, b| a.end_avma == b.start_avma) {
         let first = run.iter().position(|mapping| mapping.executable);
@@ -96,6 +95,8 @@ fn cut_out(ranges: &[PlannedRange], spans: &[Range<u64>]) -> Vec<PlannedRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
+    use tracer_common::limits::MAX_CODE_RANGES;
 
     #[test]
     fn reserved_addresses_belong_to_the_code_beside_them() {
@@ -108,20 +109,47 @@ mod tests {
             executable: rights.contains('x'),
             deleted: false,
             file: None,
-            path: Default::default(),
+            path: if rights.contains('n') { "[anon:v8]".into() } else { PathBuf::new() },
         };
-        let check = |claim: &str, mappings: &[(u64, u64, &str)], expected: &[Range<u64>]| {
+        let check = |claim: &str, mappings: &[(u64, u64, &str)], expected: &[(u64, u64)]| {
             let mappings: Vec<Mapping> = mappings.iter().map(mapping).collect();
-            assert_eq!(reserved(&mappings), expected, "{claim}");
+            let found: Vec<_> =
+                reserved(&mappings).iter().map(|range| (range.start, range.end)).collect();
+            assert_eq!(found, expected, "{claim}");
         };
         check("data", &[(10, 20, "rw"), (20, 90, "")], &[]);
-        check("more to come", &[(10, 20, "rw"), (20, 30, "rx"), (30, 90, "")], &[20..90]);
+        check("more to come", &[(10, 20, "rw"), (20, 30, "rx"), (30, 90, "")], &[(20, 90)]);
         check(
             "pages with heads and guards",
             &[(0, 4, ""), (5, 6, "rw"), (6, 7, ""), (7, 8, "rx"), (8, 9, "rw"), (9, 10, "rwx")],
-            &[6..10],
+            &[(6, 10)],
         );
-        check("two", &[(1, 2, "x"), (3, 4, "x"), (4, 5, "r")], &[1..2, 3..4]);
+        check("names of its owner's choice", &[(1, 2, "n"), (2, 3, "xn"), (3, 4, "")], &[(1, 4)]);
+        check("two", &[(1, 2, "x"), (3, 4, "x"), (4, 5, "r")], &[(1, 2), (3, 4)]);
+    }
+
+    #[test]
+    fn code_of_files_is_kept_when_there_is_too_much() {
+        let of = |index: u64, walk: u32| PlannedRange {
+            start_avma: 10 * index,
+            end_avma: 10 * index + 10,
+            walk,
+            table: None,
+            bias: index,
+        };
+        let (jit, table) = (walk::FRAME_POINTER, walk::TABLE);
+        let mut ranges: Vec<PlannedRange> =
+            (1..MAX_CODE_RANGES as u64).map(|index| of(index, jit)).collect();
+        ranges.insert(0, of(0, table));
+        assert_eq!(target::fitting(ranges.clone()), (ranges.clone(), None));
+        // What is cut out of the first makes them too many; the last is a file's.
+        ranges.push(of(MAX_CODE_RANGES as u64, table));
+        let (kept, warning) = target::fitting(cut_out(&ranges, std::slice::from_ref(&(2..4))));
+        assert_eq!(warning.map(|warning| warning.code), Some("too-many-code-ranges"));
+        assert_eq!(kept.len(), MAX_CODE_RANGES);
+        assert!(kept.is_sorted_by_key(|range| range.start_avma));
+        assert_eq!(kept.last(), ranges.last());
+        assert_eq!(kept.iter().filter(|range| range.walk != jit).count(), 4);
     }
 
     #[test]

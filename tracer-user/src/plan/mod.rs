@@ -15,6 +15,7 @@ mod v8_gc;
 pub use code_range::code_ranges;
 pub use loader::LoaderHook;
 pub use render::{PlanView, render_text, view};
+pub use v8_gc::point_of as collection_point;
 
 use crate::runtime::Runtimes;
 use crate::runtime::node::{self, NodeRuntime};
@@ -145,6 +146,8 @@ pub struct ProbePlan {
     pub python: Option<PythonRuntime>,
     /// The Node.js in it, whose JavaScript frames are told where its V8 is known.
     pub node: Option<NodeRuntime>,
+    /// Files that need not be looked at again for one.
+    pub files_without_node: node::Settled,
 }
 
 impl ProbePlan {
@@ -211,7 +214,8 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     if points.iter().any(|point| point.function.is_throwing()) {
         points.extend(target.files.values().flat_map(|file| allocator::throw_points_of(file)));
     }
-    let (node, node_warnings) = node::detect(target);
+    let mut files_without_node = node::Settled::default();
+    let (node, node_warnings) = node::detect(target, &mut files_without_node);
     warnings.extend(node_warnings);
     if let Some(node) = &node {
         points.extend(v8_gc::point_of(target, node, &mut warnings));
@@ -227,7 +231,7 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     warnings.extend(python_warnings);
     let (code_ranges, range_warnings) = code_ranges(target, node.as_ref());
     warnings.extend(range_warnings);
-    Ok((ProbePlan { points, code_ranges, python, node }, warnings))
+    Ok((ProbePlan { points, code_ranges, python, node, files_without_node }, warnings))
 }
 
 fn refuse_hazards(target: &Target) -> Result<(), PlanError> {

@@ -1,6 +1,7 @@
 //! The kernel side's table of traced processes, and the code ranges of each.
 
 use super::mapped::MappedArray;
+use crate::target::keep_most_useful;
 use aya::maps::{HashMap as BpfHashMap, MapData, MapError};
 use tracer_common::{
     limits::MAX_CODE_RANGES,
@@ -133,7 +134,9 @@ impl ProcessTable {
         let Some(place) = self.places.get_mut(index as usize) else { return ranges.len() };
         place.before = place.now;
         let (first, count) = self.free_region(wanted).unwrap_or_default();
-        for (offset, range) in ranges[..count].iter().enumerate() {
+        let mut kept = ranges.to_vec();
+        keep_most_useful(&mut kept, count, |range| (range.walk, range.start_avma));
+        for (offset, range) in kept.iter().enumerate() {
             // SAFETY: an element of a region that no entry points to.
             self.ranges.update(first + offset, |place| unsafe { place.write_volatile(*range) });
         }

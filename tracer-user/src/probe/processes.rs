@@ -93,7 +93,11 @@ impl Probes {
         Some(count.saturating_sub(traced.collections_before?))
     }
 
-    fn place(&mut self, tgid: u32, plan: &ProbePlan) -> Result<(), ProbeError> {
+    /// Places those probes of a plan into a traced process that are not there yet.
+    ///
+    /// # Errors
+    /// When a probe cannot be placed.
+    pub fn place(&mut self, tgid: u32, plan: &ProbePlan) -> Result<(), ProbeError> {
         if let Some(traced) = self.traced.get_mut(&tgid)
             && traced.collections_before.is_none()
             && plan.sees_full_collections()

@@ -51,7 +51,7 @@ impl Followed {
     }
 
     fn look_for_node(&mut self, probes: &mut Probes, resolver: &mut Resolver) -> Vec<Warning> {
-        let warnings = self.late_node.look(resolver.target().tgid, probes, resolver);
+        let warnings = self.late_node.look(&mut self.plan, probes, resolver);
         self.plan.node = resolver.node().cloned();
         warnings
     }

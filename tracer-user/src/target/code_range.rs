@@ -37,11 +37,12 @@ pub struct PlannedRange {
 }
 
 /// Executable ranges of `target`, sorted, not overlapping, each with the way to walk it;
-/// neighbours that are walked alike are one range.
+/// neighbours that are walked alike are one range. They may be more than the kernel side takes
+/// ([`fitting`]).
 ///
 /// # Cost
 /// Microseconds: no file is read.
-pub fn code_ranges(target: &Target) -> (Vec<PlannedRange>, Vec<Warning>) {
+pub fn code_ranges(target: &Target) -> Vec<PlannedRange> {
     let mut ranges: Vec<PlannedRange> = Vec::new();
     for mapping in target.mappings.iter().filter(|mapping| mapping.executable) {
         let (walk, source) = how(target, mapping);
@@ -63,19 +64,38 @@ pub fn code_ranges(target: &Target) -> (Vec<PlannedRange>, Vec<Warning>) {
             _ => ranges.push(range),
         }
     }
-    let mut warnings = Vec::new();
-    if ranges.len() > MAX_CODE_RANGES {
-        warnings.push(Warning::new(
-            "too-many-code-ranges",
-            format!("The process has {} executable ranges and {MAX_CODE_RANGES} are followed; stacks through the others end early.", ranges.len()),
-            "",
-        ));
-        // Files first: JIT ranges are the many and the short-lived.
-        ranges.sort_by_key(|range| (range.walk == walk::FRAME_POINTER, range.start_avma));
-        ranges.truncate(MAX_CODE_RANGES);
-        ranges.sort_by_key(|range| range.start_avma);
+    ranges
+}
+
+/// Those of `ranges` that the kernel side takes of one process, sorted by address; a warning where
+/// these are not all.
+pub fn fitting(mut ranges: Vec<PlannedRange>) -> (Vec<PlannedRange>, Option<Warning>) {
+    if ranges.len() <= MAX_CODE_RANGES {
+        return (ranges, None);
     }
-    (ranges, warnings)
+    let warning = Warning::new(
+        "too-many-code-ranges",
+        format!(
+            "The process has {} executable ranges and {MAX_CODE_RANGES} are followed; stacks through the others end early.",
+            ranges.len()
+        ),
+        "",
+    );
+    keep_most_useful(&mut ranges, MAX_CODE_RANGES, |range| (range.walk, range.start_avma));
+    (ranges, Some(warning))
+}
+
+/// Leaves `count` of the ranges, sorted by address. Files are kept first: the ranges of a JIT are
+/// the many and the short-lived. `key`: a range's [`walk`] and first address.
+pub fn keep_most_useful<T>(ranges: &mut Vec<T>, count: usize, key: impl Fn(&T) -> (u32, u64)) {
+    if ranges.len() > count {
+        ranges.sort_by_key(|range| {
+            let (walk, start_avma) = key(range);
+            (walk == walk::FRAME_POINTER, start_avma)
+        });
+        ranges.truncate(count);
+        ranges.sort_by_key(|range| key(range).1);
+    }
 }
 
 /// How the code of a mapping is walked, and by whose table with which bias.

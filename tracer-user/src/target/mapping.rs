@@ -50,6 +50,13 @@ impl Mapping {
         self.end_avma.saturating_sub(self.start_avma)
     }
 
+    /// Whether it belongs to no file and has no name, or one that the program chose
+    /// (PR_SET_VMA_ANON_NAME).
+    pub fn is_anonymous(&self) -> bool {
+        let name = self.path.as_os_str().as_encoded_bytes();
+        self.file.is_none() && (name.is_empty() || name.starts_with(b"[anon:"))
+    }
+
     /// Whether it is one of the kernel's own (`[vdso]`, `[uprobes]`, ...).
     pub fn is_special(&self) -> bool {
         self.file.is_none() && self.path.as_os_str().as_encoded_bytes().starts_with(b"[")

@@ -15,7 +15,7 @@ pub mod status;
 mod vdso;
 
 pub use children::children;
-pub use code_range::{PlannedRange, TableKey, code_ranges};
+pub use code_range::{PlannedRange, TableKey, code_ranges, fitting, keep_most_useful};
 pub use error::TargetError;
 pub use find::{find_by_name, find_by_unit};
 pub use status::Namespace;

@@ -79,7 +79,7 @@ fn a_file_that_is_mapped_twice_has_two_ranges_of_one_table() {
         ..first.clone()
     });
     target.mappings.sort_by_key(|mapping| mapping.start_avma);
-    let (ranges, _) = code_ranges(&target);
+    let ranges = code_ranges(&target);
     let range = |avma| *ranges.iter().find(|range| range.start_avma == avma).unwrap();
     let (here, there) = (range(first.start_avma), range(at));
     assert_eq!((here.walk, here.table), (there.walk, there.table));
@@ -111,7 +111,7 @@ fn code_outside_of_files_is_told_apart() {
         });
     }
     target.mappings.sort_by_key(|mapping| mapping.start_avma);
-    let (ranges, _) = code_ranges(&target);
+    let ranges = code_ranges(&target);
     for (index, (path, _, expected)) in kinds.iter().enumerate() {
         let range = ranges.iter().find(|range| range.start_avma == at(index as u64)).unwrap();
         assert_eq!((range.walk, range.table), (*expected, None), "{path}");
@@ -122,8 +122,7 @@ fn code_outside_of_files_is_told_apart() {
 fn code_ranges_are_sorted_and_do_not_overlap() {
     let cat = waiting_cat();
     let (target, _) = discover(cat.0.id()).unwrap();
-    let (ranges, warnings) = code_ranges(&target);
-    assert!(warnings.is_empty(), "{warnings:?}");
+    let ranges = code_ranges(&target);
     assert!(ranges.len() >= 3);
     for key in [
         TableKey::Vdso,

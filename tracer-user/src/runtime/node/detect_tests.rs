@@ -15,7 +15,7 @@ fn each_node_here_is_found_with_its_version_and_its_built_in_code() {
     for node in nodes() {
         let running = Running::start(&node, &["-e", WAIT]);
         let (target, _) = discover(running.tgid()).unwrap();
-        let (found, warnings) = detect(&target);
+        let (found, warnings) = detect(&target, &mut Settled::default());
         let found = found.unwrap();
         let version = found.version.to_string();
         assert!(running.printed[0].starts_with(&version), "{:?} {version}", running.printed);
@@ -65,10 +65,35 @@ fn the_built_in_code_of_a_file_without_symbols_is_found_by_its_gap() {
 }
 
 #[test]
-fn a_process_without_v8_has_none() {
+fn a_process_without_v8_has_none_and_its_files_are_looked_at_once() {
     let mut cat = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-    let found = discover(cat.id()).map(|(target, _)| detect(&target));
+    let target = discover(cat.id()).map(|(target, _)| target);
+    let mut settled = Settled::default();
+    let found = target.as_ref().map(|target| detect(target, &mut settled));
     drop(cat.stdin.take());
     cat.wait().unwrap();
     assert_eq!(found.unwrap(), (None, Vec::new()));
+    let mut target = target.unwrap();
+    let is_mapped = |id: &&FileId| target.bias_of(&target.files[*id]).is_some();
+    let mapped: HashSet<FileId> = target.files.keys().filter(is_mapped).copied().collect();
+    assert!(!mapped.is_empty());
+    assert_eq!(settled.0, mapped);
+    // Their numbers may go to other files once nobody holds them.
+    target.files.clear();
+    assert_eq!(detect(&target, &mut settled).0, None);
+    assert_eq!(settled, Settled::default());
+}
+
+#[test]
+fn a_file_whose_v8_is_understood_is_looked_at_again() {
+    for node in nodes() {
+        let running = Running::start(&node, &["-e", WAIT]);
+        let (target, _) = discover(running.tgid()).unwrap();
+        let mut settled = Settled::default();
+        let (first, _) = detect(&target, &mut settled);
+        let is_walked = first.as_ref().is_some_and(NodeRuntime::is_walked);
+        let (second, warnings) = detect(&target, &mut settled);
+        // The other is named once.
+        assert_eq!((second.is_some(), warnings.len()), (is_walked, 0), "{}", node.display());
+    }
 }

@@ -31,11 +31,13 @@ pub use positions::BytecodeSizes;
 pub use reader::JsReader;
 pub use version::V8Version;
 
+use crate::target::mapping::FileId;
 use crate::target::{MappedFile, Target};
 use crate::warning::Warning;
 use known::KNOWN_NODES;
 use layout::layout_of;
 use metadata::{BYTECODE_SIZES, Metadata};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,21 +82,38 @@ impl NodeRuntime {
     }
 }
 
+/// Files of a process that have been looked at and need not be again: those without V8, and those
+/// whose V8 is not understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled(HashSet<FileId>);
+
 /// The V8 in `target`, if there is one, and what is wrong with it. A V8 that is not understood is
-/// named in a warning, and native frames are all there is.
+/// named in a warning, and native frames are all there is. `settled` files are left out, and grow.
 ///
 /// # Cost
-/// Reads the symbols of the target's files (node's in 20 ms), and some words of its memory.
-pub fn detect(target: &Target) -> (Option<NodeRuntime>, Vec<Warning>) {
-    for file in target.files.values() {
+/// Reads the symbols of the other files (node's in 20 ms), and some words of the target's memory.
+pub fn detect(target: &Target, settled: &mut Settled) -> (Option<NodeRuntime>, Vec<Warning>) {
+    // A number is given to another file only when nobody holds the first one.
+    settled.0.retain(|id| target.files.contains_key(id));
+    for (id, file) in &target.files {
+        if settled.0.contains(id) {
+            continue;
+        }
+        // Its code is not mapped.
         let Some(bias) = target.bias_of(file) else { continue };
-        let Some(metadata) = Metadata::read(target.tgid, file, bias) else { continue };
+        let Some(metadata) = Metadata::read(target.tgid, file, bias) else {
+            settled.0.insert(*id);
+            continue;
+        };
         // The program is being loaded, and its variables are not there yet.
         if version::of(&metadata) == V8Version::default() {
             continue;
         }
         let mut warnings = Vec::new();
         let found = describe(target, file, &metadata, &mut warnings);
+        if !found.is_walked() {
+            settled.0.insert(*id);
+        }
         return (Some(found), warnings);
     }
     (None, Vec::new())

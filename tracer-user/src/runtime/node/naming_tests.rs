@@ -111,7 +111,7 @@ fn check(node: &Path, flags: &[&str], script: &Path, mode: &str) -> Shown {
     let arguments = [flags, &[script.to_str().unwrap(), mode]].concat();
     let running = Running::start(node, &arguments);
     let (target, _) = discover(running.tgid()).unwrap();
-    let (runtime, warnings) = detect(&target);
+    let (runtime, warnings) = detect(&target, &mut Settled::default());
     assert!(warnings.is_empty(), "{warnings:?}");
     let runtime = runtime.unwrap();
     let mut reader = JsReader::new(target.tgid, &runtime);
@@ -210,7 +210,7 @@ fn functions_whose_code_is_being_given_up_are_named_without_a_place() {
         let arguments = ["--allow-natives-syntax", script.to_str().unwrap(), "deoptimised"];
         let running = Running::start(&node, &arguments);
         let (target, _) = discover(running.tgid()).unwrap();
-        let runtime = detect(&target).0.unwrap();
+        let runtime = detect(&target, &mut Settled::default()).0.unwrap();
         let mut reader = JsReader::new(target.tgid, &runtime);
         let stack = named_stack(target.tgid, &runtime, &mut reader);
         let mut all = stack.iter().flat_map(|named| &named.names);

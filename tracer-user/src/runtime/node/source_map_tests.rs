@@ -40,7 +40,7 @@ fn base64(bytes: &[u8]) -> String {
 fn stack_of(node: &Path, flags: &[&str], script: &Path) -> (Running, Vec<Named>) {
     let running = Running::start(node, &[flags, &[script.to_str().unwrap(), "cold"]].concat());
     let (target, _) = discover(running.tgid()).unwrap();
-    let runtime = detect(&target).0.unwrap();
+    let runtime = detect(&target, &mut Settled::default()).0.unwrap();
     let mut reader = JsReader::new(target.tgid, &runtime);
     let stack = named_stack(target.tgid, &runtime, &mut reader);
     (running, stack)
