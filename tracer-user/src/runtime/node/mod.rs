@@ -17,6 +17,7 @@ mod scope;
 mod script;
 mod source_file;
 mod source_map;
+mod source_mappings;
 #[cfg(test)]
 mod targets;
 mod text;
