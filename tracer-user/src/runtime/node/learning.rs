@@ -3,14 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-/// Longest that new things about one frame are begun.
+/// Longest that new things about one frame are begun, in time of a processor: that others keep it
+/// busy makes no frame larger.
 const MAX_AT_ONCE: Duration = Duration::from_millis(250);
 
 /// The time of one frame.
 #[derive(Debug)]
 pub(super) struct Learning {
     has_time: bool,
-    since: Option<Instant>,
+    /// When the first new thing was begun, and what the thread had worked by then.
+    since: Option<(Instant, Duration)>,
     took: Duration,
     fell_short: bool,
 }
@@ -34,8 +36,11 @@ impl Learning {
 
     /// Whether something new may be read now; where it may not, the frame is not known.
     pub(super) fn may_go_on(&mut self) -> bool {
-        let may =
-            self.has_time && self.since.get_or_insert_with(Instant::now).elapsed() < MAX_AT_ONCE;
+        let may = self.has_time && {
+            let now = work_time();
+            let (_, before) = *self.since.get_or_insert_with(|| (Instant::now(), now));
+            now.saturating_sub(before) < MAX_AT_ONCE
+        };
         self.fell_short |= !may;
         may
     }
@@ -47,11 +52,19 @@ impl Learning {
 
     /// The frame ends.
     pub(super) fn end(&mut self) {
-        self.took = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.took = self.since.map_or(Duration::ZERO, |(since, _)| since.elapsed());
     }
 
     /// What the last frame took from the first new thing on.
     pub(super) fn took(&self) -> Duration {
         self.took
     }
+}
+
+/// What this thread has worked so far.
+fn work_time() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a structure of the kind that the call fills.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
