@@ -2,15 +2,20 @@
 //! kernel side saw them, and put in the place of the native frames that they run in.
 
 use super::MAX_OBSERVED;
+use super::allowance::{Allowance, JAVASCRIPT};
 use crate::runtime::node::{JsFailure, JsName, JsReader, NodeRuntime};
 use crate::stack::{Frame, FrameKind, RawStack, StackId};
 use crate::target::Target;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 use tracer_common::v8::{JS_BUILTIN, JsFrame};
 
 /// How the name of a JavaScript frame begins that has none.
 const UNNAMED: &str = "[js 0x";
+/// Bytes of the frames that stacks of one target are kept with; stacks that come when there are more
+/// are named when they are told, as far as that is possible then.
+const MAX_HELD_BYTES: usize = 256 << 20;
 /// In the counts of [`JavaScript::counts`]: frames that have names.
 pub const NAMED: &str = "named";
 /// The same: frames that have the line at which their function begins, since the code that ran was
@@ -35,20 +40,16 @@ type Named = Result<Arc<Functions>, JsFailure>;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Functions {
     /// Innermost first.
-    frames: Vec<Frame>,
+    frames: Vec<Arc<Frame>>,
     /// Whether all their lines are those that were executing.
     are_exact: bool,
 }
 
-impl From<Vec<JsName>> for Functions {
-    fn from(names: Vec<JsName>) -> Self {
-        let are_exact = names.iter().all(|name| name.is_exact);
-        Self { frames: names.into_iter().map(frame_of).collect(), are_exact }
-    }
-}
+/// The functions of one native frame, and their lines, take this much beside the frames.
+const FUNCTIONS_BYTES: usize = size_of::<Functions>() + size_of::<Place>() + size_of::<Named>();
 
 /// Names the JavaScript frames of one target.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct JavaScript {
     runtime: Option<NodeRuntime>,
     reader: Option<JsReader>,
@@ -58,7 +59,27 @@ pub struct JavaScript {
     observed: HashMap<StackId, Vec<Named>>,
     /// What was read last at each place, so that stacks share it.
     places: HashMap<Place, Named>,
+    /// All frames, so that equal ones are one.
+    frames: HashSet<Arc<Frame>>,
+    held_bytes: usize,
+    allowance: Allowance,
     counts: BTreeMap<&'static str, u64>,
+}
+
+impl Default for JavaScript {
+    fn default() -> Self {
+        Self {
+            runtime: None,
+            reader: None,
+            parent: None,
+            observed: HashMap::new(),
+            places: HashMap::new(),
+            frames: HashSet::new(),
+            held_bytes: 0,
+            allowance: Allowance::new(JAVASCRIPT, Instant::now()),
+            counts: BTreeMap::new(),
+        }
+    }
 }
 
 /// A frame, and its return address.
@@ -76,7 +97,7 @@ impl JavaScript {
     /// The target is a fork of process `tgid`, with the same addresses.
     pub fn set_parent(&mut self, tgid: u32, target: &Target) {
         let walked = self.runtime.as_ref().filter(|runtime| runtime.is_walked());
-        self.parent = walked.map(|runtime| JsReader::new(tgid, runtime));
+        self.parent = walked.map(|runtime| JsReader::of_parent(tgid, runtime));
         self.set_mappings(target);
     }
 
@@ -95,10 +116,12 @@ impl JavaScript {
 
     /// Reads the names of a new stack's frames.
     pub fn observe(&mut self, raw: &RawStack) {
-        if raw.js.is_empty() || self.observed.len() >= MAX_OBSERVED {
+        let is_full = self.observed.len() >= MAX_OBSERVED || self.held_bytes >= MAX_HELD_BYTES;
+        if raw.js.is_empty() || is_full {
             return;
         }
-        let names = raw.js.iter().map(|frame| self.name(frame, raw)).collect();
+        let names: Vec<Named> = raw.js.iter().map(|frame| self.name(frame, raw)).collect();
+        self.held_bytes += size_of::<(StackId, Vec<Named>)>() + names.len() * size_of::<Named>();
         self.observed.insert(raw.id, names);
     }
 
@@ -107,6 +130,7 @@ impl JavaScript {
         self.reader = None;
         self.parent = None;
         self.places = HashMap::new();
+        self.frames = HashSet::new();
     }
 
     /// Distinct JavaScript frames by result: [`NAMED`], or the name of a failure.
@@ -135,14 +159,19 @@ impl JavaScript {
         let return_avma = raw.native.get(frame.native_index as usize).copied().unwrap_or(0);
         let mut read = Err(JsFailure::Unreadable);
         for reader in [&mut self.reader, &mut self.parent].into_iter().flatten() {
+            reader.set_has_time(self.allowance.is_left(Instant::now()));
             read = reader.read(frame, return_avma);
+            let took = reader.learning_time();
+            if !took.is_zero() {
+                self.allowance.spend(took, Instant::now());
+            }
             if read.is_ok() {
                 break;
             }
         }
         // Where it stands in the stack makes it no other frame.
         let place = (JsFrame { native_index: 0, ..*frame }, return_avma);
-        let named = read.map(|names| Arc::new(Functions::from(names)));
+        let named = read.map(|names| self.functions(names));
         let before = self.places.get(&place);
         // Code that is gone by now was there when another stack led to it.
         if let Some(before) = before
@@ -154,11 +183,33 @@ impl JavaScript {
             *self.counts.entry(result_of(before)).or_default() -= 1;
         }
         *self.counts.entry(result_of(&named)).or_default() += 1;
-        if self.places.len() >= MAX_OBSERVED {
+        if self.places.len() >= MAX_OBSERVED || self.held_bytes >= MAX_HELD_BYTES {
             self.places.clear();
         }
+        self.held_bytes += FUNCTIONS_BYTES;
         self.places.insert(place, named.clone());
         named
+    }
+
+    fn functions(&mut self, names: Vec<JsName>) -> Arc<Functions> {
+        let are_exact = names.iter().all(|name| name.is_exact);
+        let frames = names.into_iter().map(|name| self.shared(frame_of(name))).collect();
+        Arc::new(Functions { frames, are_exact })
+    }
+
+    /// The frame that all have that are equal to `frame`.
+    fn shared(&mut self, frame: Frame) -> Arc<Frame> {
+        if let Some(known) = self.frames.get(&frame) {
+            return Arc::clone(known);
+        }
+        if self.held_bytes >= MAX_HELD_BYTES {
+            // Those that stacks are kept with stay with these, and count.
+            self.frames.clear();
+        }
+        let frame = Arc::new(frame);
+        self.held_bytes += held_bytes(&frame);
+        self.frames.insert(Arc::clone(&frame));
+        frame
     }
 }
 
@@ -172,6 +223,12 @@ fn result_of(named: &Named) -> &'static str {
 
 fn frame_of(name: JsName) -> Frame {
     Frame { file: name.file, line: name.line, generated: name.generated, ..bare(name.function) }
+}
+
+fn held_bytes(frame: &Frame) -> usize {
+    let generated = frame.generated.as_ref().map_or(0, |place| place.file.len());
+    let texts = frame.function.len() + frame.file.as_ref().map_or(0, String::len) + generated;
+    size_of::<Frame>() + texts
 }
 
 fn bare(function: String) -> Frame {
@@ -202,7 +259,9 @@ pub fn in_place_of(
     named: &Named,
 ) -> Vec<Frame> {
     match named {
-        Ok(functions) if !functions.frames.is_empty() => functions.frames.clone(),
+        Ok(functions) if !functions.frames.is_empty() => {
+            functions.frames.iter().map(|frame| Frame::clone(frame)).collect()
+        }
         _ if frame.kind == JS_BUILTIN => native,
         _ => vec![unnamed(return_avma)],
     }
@@ -214,7 +273,7 @@ mod tests {
     use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
 
     fn named(names: &[&str]) -> Named {
-        let frames = names.iter().map(|name| bare((*name).to_owned())).collect();
+        let frames = names.iter().map(|name| Arc::new(bare((*name).to_owned()))).collect();
         Ok(Arc::new(Functions { frames, are_exact: true }))
     }
 

@@ -1,7 +1,7 @@
 //! Native addresses: which file, which function, which line. Symbols and DWARF are blazesym's
 //! work; files are reached through descriptors, so that it works when the target has ended.
 
-use super::allowance::Allowance;
+use super::allowance::{Allowance, MAPPINGS};
 use super::former::Former;
 use super::{CapturedMapping, DebugInfo, Observed};
 use crate::stack::{Frame, FrameKind};
@@ -41,7 +41,7 @@ impl Native {
             debug_info,
             named: HashMap::new(),
             strange: HashSet::new(),
-            allowance: Allowance::new(Instant::now()),
+            allowance: Allowance::new(MAPPINGS, Instant::now()),
             is_behind: false,
         }
     }

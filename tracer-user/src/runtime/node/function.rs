@@ -2,7 +2,6 @@
 
 use super::heap::{Heap, pointer, small_integer};
 use super::objects::ObjectLayout;
-use super::positions::{Position, position_at};
 use super::scope::{Scope, name_in};
 use super::script::Script;
 use std::sync::{Arc, OnceLock};
@@ -101,6 +100,8 @@ pub(super) struct Function {
     pub(super) address: u64,
     /// Its own name, or the one that V8 has inferred.
     pub(super) name: Option<String>,
+    /// What told it from others when it was read.
+    pub(super) cookie: u32,
     /// Its script, and where that is.
     pub(super) script: Option<(u64, Arc<Script>)>,
     /// Offset in the script at which it begins.
@@ -111,54 +112,61 @@ pub(super) struct Function {
 }
 
 impl Function {
-    /// Reads the function of `shared`, whose script has been read already.
-    pub(super) fn read(
-        heap: &Heap,
-        objects: &ObjectLayout,
-        shared: &Shared,
-        script: Option<(u64, Arc<Script>)>,
-    ) -> Self {
+    /// Reads the function of `shared`, all but its script ([`Self::with_script`]).
+    pub(super) fn read(heap: &Heap, objects: &ObjectLayout, shared: &Shared) -> Self {
         let name_or_scope = shared.at(objects.shared_name);
         let scope = heap
             .object(name_or_scope, objects.types.scope)
             .map(|address| Scope::read(heap, objects, address));
-        let is_builtin = script.is_none() && shared.is_builtin(objects);
         let (name, start) = match scope {
             Some(scope) => (scope.name, scope.start),
             None => (name_in(heap, name_or_scope), None),
         };
-        let address = shared.address;
-        Self { address, name, script, start, is_builtin, positions: OnceLock::new() }
+        Self {
+            address: shared.address,
+            name,
+            cookie: shared.cookie(objects),
+            script: None,
+            start,
+            is_builtin: shared.is_builtin(objects),
+            positions: OnceLock::new(),
+        }
     }
 
-    /// Where in its script the bytecode at `offset` comes from.
+    /// The function with its script, and where that is.
+    pub(super) fn with_script(self, script: Option<(u64, Arc<Script>)>) -> Self {
+        let is_builtin = script.is_none() && self.is_builtin;
+        Self { script, is_builtin, ..self }
+    }
+
+    /// Whether it is still where it was read, as far as can be seen.
+    pub(super) fn is_there(&self, heap: &Heap, objects: &ObjectLayout) -> bool {
+        self.now(heap, objects).is_some()
+    }
+
+    fn now(&self, heap: &Heap, objects: &ObjectLayout) -> Option<Shared> {
+        Shared::read(heap, self.address)
+            .filter(|now| now.cookie(objects) == self.cookie && now.is_sound(heap, objects))
+    }
+
+    /// Its table of source positions; `None` also when something else is in its place, before the
+    /// table was read or meanwhile.
     ///
     /// # Cost
     /// Reads the table the first time; every time while V8 has none.
-    pub(super) fn position_of_bytecode(
-        &self,
-        heap: &Heap,
-        objects: &ObjectLayout,
-        offset: u32,
-    ) -> Option<Position> {
-        position_at(self.positions(heap, objects)?, objects.position_form, offset)
-    }
-
-    /// Its table of source positions.
-    ///
-    /// # Cost
-    /// As [`Self::position_of_bytecode`].
     pub(super) fn positions(&self, heap: &Heap, objects: &ObjectLayout) -> Option<&[u8]> {
         if let Some(table) = self.positions.get() {
             return Some(table);
         }
-        let shared = Shared::read(heap, self.address)?;
+        let shared = self.now(heap, objects)?;
         let table = bytecode_positions(heap, objects, shared.bytecode(heap, objects)?)?;
+        self.is_there(heap, objects).then_some(())?;
         Some(self.positions.get_or_init(|| table))
     }
 
-    /// Bytes of its texts and tables, without its script's.
+    /// Bytes of it, its texts and tables, without its script's; more once a table was needed.
     pub(super) fn held_bytes(&self) -> usize {
-        self.name.as_ref().map_or(0, String::len) + self.positions.get().map_or(0, Vec::len)
+        let name = self.name.as_ref().map_or(0, String::len);
+        size_of::<Self>() + name + self.positions.get().map_or(0, Vec::len)
     }
 }

@@ -173,17 +173,99 @@ fn runtime(version: V8Version, objects: ObjectLayout) -> NodeRuntime {
     }
 }
 
+fn frame(pages: &Pages, objects: &ObjectLayout, kind: u32) -> JsFrame {
+    let word = |offset: u32| pages.0[(SHARED + offset as usize) / 8];
+    let cookie = cookie(word(objects.shared_name), word(objects.shared_script));
+    let position = objects.bytecode_data as i32 - 1;
+    JsFrame { shared_avma: pages.avma(SHARED), cookie, position, kind, native_index: 0 }
+}
+
+/// For every V8: optimised code, and a frame in it.
+fn with_optimised_code(check: impl Fn(&mut Pages, &ObjectLayout, &NodeRuntime, JsFrame, u64)) {
+    let mut pages = Pages::new();
+    for (version, objects) in known_layouts() {
+        pages.fill(&[]);
+        with_function(&mut pages, &objects, objects.baseline_kind + 1);
+        let frame = frame(&pages, &objects, JS_COMPILED);
+        let return_avma = return_avma(&pages, &objects);
+        check(&mut pages, &objects, &runtime(version, objects), frame, return_avma);
+    }
+}
+
+#[test]
+fn what_is_new_needs_time_and_what_is_known_does_not() {
+    let own = std::process::id();
+    with_optimised_code(|_, _, runtime, frame, return_avma| {
+        let mut reader = JsReader::new(own, runtime);
+        reader.set_has_time(false);
+        assert_eq!(reader.read(&frame, return_avma), Err(JsFailure::NoTime));
+        assert_eq!(reader.learning_time(), std::time::Duration::ZERO);
+        reader.set_has_time(true);
+        let names = reader.read(&frame, return_avma);
+        assert!(names.is_ok() && !reader.learning_time().is_zero());
+        reader.set_has_time(false);
+        assert_eq!(reader.read(&frame, return_avma), names);
+        assert_eq!(reader.learning_time(), std::time::Duration::ZERO);
+    });
+}
+
+#[test]
+fn code_names_a_function_that_was_not_seen_only_if_it_is_the_same() {
+    let own = std::process::id();
+    with_optimised_code(|_, _, runtime, frame, return_avma| {
+        let read = |mut reader: JsReader, frame| reader.read(&frame, return_avma);
+        let elsewhere = JsFrame { shared_avma: frame.shared_avma + 128, ..frame };
+        let names = read(JsReader::new(own, runtime), elsewhere).unwrap();
+        assert_eq!(names, read(JsReader::new(own, runtime), frame).unwrap());
+        let other = JsFrame { cookie: frame.cookie ^ 1, ..elsewhere };
+        assert!(read(JsReader::new(own, runtime), other).is_err());
+        assert!(read(JsReader::of_parent(own, runtime), elsewhere).is_err());
+        assert!(read(JsReader::of_parent(own, runtime), frame).is_ok());
+    });
+}
+
+#[test]
+fn lines_of_a_function_that_was_moved_are_found_again() {
+    let own = std::process::id();
+    with_optimised_code(|pages, objects, runtime, frame, return_avma| {
+        // At the first instruction, which has a place.
+        let return_avma = return_avma - 15;
+        let mut reader = JsReader::new(own, runtime);
+        let before = reader.read(&frame, return_avma).unwrap();
+        // As the garbage collector does it: the code object itself stays as it is.
+        let moved = 7680;
+        pages.0.copy_within(SHARED / 8..SHARED / 8 + 16, moved / 8);
+        pages.0[SHARED / 8..SHARED / 8 + 16].fill(0);
+        let pointer = pages.pointer(moved);
+        pages.put(DEOPTIMIZATION + 16 + 8 * objects.function as usize, pointer);
+        pages.put(LITERALS + 16, pointer | 2);
+        let frame = JsFrame { shared_avma: pages.avma(moved), ..frame };
+        assert_eq!(reader.read(&frame, return_avma).unwrap(), before);
+        assert!(before[0].is_exact, "{before:?}");
+    });
+}
+
+#[test]
+fn a_function_whose_place_another_has_taken_gets_no_table_of_that() {
+    let own = std::process::id();
+    with_optimised_code(|pages, objects, runtime, frame, return_avma| {
+        let mut reader = JsReader::new(own, runtime);
+        let interpreted = JsFrame { kind: JS_INTERPRETED, ..frame };
+        let builtin = JsFrame { kind: JS_BUILTIN, ..frame };
+        assert!(reader.read(&interpreted, return_avma).unwrap()[0].is_exact);
+        let mut reader = JsReader::new(own, runtime);
+        reader.read(&builtin, return_avma).unwrap();
+        pages.put(SHARED + objects.shared_name as usize, 0);
+        let names = reader.read(&interpreted, return_avma).unwrap();
+        assert_eq!((names[0].function.as_str(), names[0].is_exact), ("name", false));
+    });
+}
+
 #[test]
 fn functions_of_garbage_have_bounded_names_or_none() {
     let own = std::process::id();
     let mut pages = Pages::new();
     let known: Vec<_> = known_layouts().collect();
-    let frame = |pages: &Pages, objects: &ObjectLayout, kind: u32| {
-        let word = |offset: u32| pages.0[(SHARED + offset as usize) / 8];
-        let cookie = cookie(word(objects.shared_name), word(objects.shared_script));
-        let position = objects.bytecode_data as i32 - 1;
-        JsFrame { shared_avma: pages.avma(SHARED), cookie, position, kind, native_index: 0 }
-    };
     let mut inputs = Vec::new();
     for (version, objects) in &known {
         for code_kind in [objects.baseline_kind, objects.baseline_kind + 1] {

@@ -36,19 +36,24 @@ pub enum JsFailure {
     NoCode,
     /// A kind of frame that is not known.
     UnknownKind,
+    /// It is new, and the time for reading what is new was used up: the next stack that it stands
+    /// in may find it.
+    NoTime,
 }
 
 impl JsFailure {
     /// All of them.
-    pub const ALL: [JsFailure; 5] = [
+    pub const ALL: [JsFailure; 6] = [
         JsFailure::Unreadable,
         JsFailure::NotAFunction,
         JsFailure::Moved,
         JsFailure::NoCode,
         JsFailure::UnknownKind,
+        JsFailure::NoTime,
     ];
 
-    /// Name in reports: `unreadable`, `not_a_function`, `moved`, `no_code`, `unknown_kind`.
+    /// Name in reports: `unreadable`, `not_a_function`, `moved`, `no_code`, `unknown_kind`,
+    /// `no_time`.
     pub const fn name(self) -> &'static str {
         match self {
             JsFailure::Unreadable => "unreadable",
@@ -56,6 +61,7 @@ impl JsFailure {
             JsFailure::Moved => "moved",
             JsFailure::NoCode => "no_code",
             JsFailure::UnknownKind => "unknown_kind",
+            JsFailure::NoTime => "no_time",
         }
     }
 }

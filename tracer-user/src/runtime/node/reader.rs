@@ -1,28 +1,21 @@
 //! Names of JavaScript frames, from outside: which function, which line, and what was inlined.
-//! Functions are remembered by address and cookie, so that a name stays known when the garbage
-//! collector has moved its function, and is not given to what lies there then.
 
 use super::NodeRuntime;
 use super::builtins::BuiltinCode;
-use super::compiled::{Compiled, Finder, Header};
-use super::function::{Function, Shared};
-use super::heap::Heap;
+use super::compiled::Compiled;
+use super::function::Function;
 use super::name::{JsFailure, JsName};
-use super::objects::ObjectLayout;
 use super::path::{display_path, eval_path};
 use super::positions::{BytecodeSizes, Position, bytecode_at, position_at};
+use super::remembered::{Code, IsNew, Remembered};
 use super::script::{Place, Script};
 use super::source_map::SourceMaps;
 use crate::stack::Generated;
-use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 use tracer_common::v8::{JS_BUILTIN, JS_COMPILED, JS_INTERPRETED, JsFrame};
 
-/// Functions, scripts and code objects that are remembered: how many of each, and how many bytes
-/// of their texts and tables.
-const MAX_CACHED: usize = 100_000;
-const MAX_CACHED_BYTES: usize = 256 << 20;
 /// Functions that were inlined into one another around one place.
 const MAX_INLINE_DEPTH: usize = 64;
 /// Texts of `eval` inside one another that are told.
@@ -32,48 +25,44 @@ const ANONYMOUS: &str = "<anonymous>";
 /// What it is called in the text of an `eval`.
 const EVAL: &str = "eval";
 
-type Key = (u64, u32);
-
 /// Reads the functions of one process, and remembers them.
 #[derive(Debug)]
 pub struct JsReader {
-    heap: Heap,
-    objects: ObjectLayout,
+    known: Remembered,
     sizes: Option<Arc<BytecodeSizes>>,
     builtins: Option<Arc<BuiltinCode>>,
     spans: Vec<Range<u64>>,
-    functions: HashMap<Key, Arc<Function>>,
-    scripts: HashMap<(u64, i32), Arc<Script>>,
-    code: BTreeMap<u64, (Header, Arc<Code>)>,
-    finder: Finder,
     maps: SourceMaps,
-    cached_bytes: usize,
-}
-
-/// Compiled code with the functions that were inlined into it, which may move later.
-#[derive(Debug)]
-struct Code {
-    compiled: Compiled,
-    function: Option<Arc<Function>>,
-    inlined: Vec<Option<Arc<Function>>>,
+    /// What stood at a frame was this process's: its code now may say what.
+    is_own: bool,
 }
 
 impl JsReader {
     /// For process `tgid`, which runs `runtime`.
     pub fn new(tgid: u32, runtime: &NodeRuntime) -> Self {
         Self {
-            heap: Heap::new(tgid),
-            objects: runtime.objects,
+            known: Remembered::new(tgid, runtime),
             sizes: runtime.bytecode_sizes.clone(),
             builtins: runtime.builtins.clone(),
             spans: Vec::new(),
-            functions: HashMap::new(),
-            scripts: HashMap::new(),
-            code: BTreeMap::new(),
-            finder: Finder::default(),
             maps: SourceMaps::new(tgid),
-            cached_bytes: 0,
+            is_own: true,
         }
+    }
+
+    /// The same for frames of a fork of process `tgid`, whose functions may have others' code now.
+    pub fn of_parent(tgid: u32, runtime: &NodeRuntime) -> Self {
+        Self { is_own: false, ..Self::new(tgid, runtime) }
+    }
+
+    /// Whether frames from now on may be read when something about them is new; they may at first.
+    pub fn set_has_time(&mut self, has_time: bool) {
+        self.known.learning.set_has_time(has_time);
+    }
+
+    /// What the last frame took because something about it was new.
+    pub fn learning_time(&self) -> Duration {
+        self.known.learning.took()
     }
 
     /// Says where the built-in code is mapped now ([`NodeRuntime::builtin_spans`]).
@@ -84,7 +73,7 @@ impl JsReader {
     /// The compilers, by V8's numbers, whose code was met.
     #[cfg(test)]
     pub(super) fn code_kinds(&self) -> std::collections::BTreeSet<u32> {
-        self.code.values().map(|(header, _)| header.kind()).collect()
+        self.known.code_kinds()
     }
 
     /// What stood at `frame`, whose return address was `return_avma`: the function that was
@@ -95,23 +84,30 @@ impl JsReader {
     ///
     /// # Cost
     /// Two to four reads of the target for what is known, some dozens for what is not; the first
-    /// frame of a script also reads the ends of its lines, and its source map.
+    /// frame of a script also reads the ends of its lines, and its source map. Where there is no
+    /// time ([`Self::set_has_time`]), what is new fails.
     pub fn read(&mut self, frame: &JsFrame, return_avma: u64) -> Result<Vec<JsName>, JsFailure> {
+        self.known.learning.begin();
+        let names = self.read_frame(frame, return_avma);
+        self.known.learning.end();
+        // What was left out for want of time is not known to be missing.
+        if self.known.learning.fell_short() { Err(JsFailure::NoTime) } else { names }
+    }
+
+    fn read_frame(&mut self, frame: &JsFrame, return_avma: u64) -> Result<Vec<JsName>, JsFailure> {
         let function = match frame.shared_avma {
             0 => Err(JsFailure::NotAFunction),
-            address => self.function(address, Some(frame.cookie)),
+            address => self.known.function(address, Some(frame.cookie)),
         };
         match frame.kind {
             JS_INTERPRETED => {
                 let function = function?;
-                let first = i64::from(self.objects.bytecode_data) - 1;
+                let first = i64::from(self.known.objects.bytecode_data) - 1;
                 let offset = u32::try_from(i64::from(frame.position) - first).ok();
-                let position = offset.and_then(|offset| {
-                    function.position_of_bytecode(&self.heap, &self.objects, offset)
-                });
+                let position = offset.and_then(|at| self.known.position_of_bytecode(&function, at));
                 Ok(vec![self.name(&function, position)])
             }
-            JS_COMPILED => self.read_compiled(function, return_avma),
+            JS_COMPILED => self.read_compiled(frame.cookie, function, return_avma),
             JS_BUILTIN => {
                 let function = function?;
                 Ok(vec![self.name_builtin(&function, return_avma)])
@@ -122,25 +118,45 @@ impl JsReader {
 
     fn read_compiled(
         &mut self,
+        cookie: u32,
         function: Result<Arc<Function>, JsFailure>,
         return_avma: u64,
     ) -> Result<Vec<JsName>, JsFailure> {
-        let found = self.code_at(return_avma);
-        let Some((header, code)) = found else {
+        // The garbage collector may have moved the function since the code was read: its address
+        // is in the code as it is now.
+        let is_its = |code: &Code, reader: &Self| match (&code.compiled, &function, &code.function)
+        {
+            (Compiled::Baseline { .. }, ..) => true,
+            (_, _, None) => false,
+            (_, Ok(function), Some(own)) => own.address == function.address,
+            (_, Err(_), Some(own)) => reader.is_proven(own, cookie),
+        };
+        let mut found = self.known.code_at(return_avma);
+        if let Some((header, code, IsNew::No)) = &found
+            && !is_its(code, self)
+        {
+            self.known.forget_code(header);
+            found = self.known.code_at(return_avma);
+        }
+        let Some((header, code, _)) = found else {
             return match function {
                 Ok(function) => Ok(vec![self.name(&function, None)]),
                 Err(JsFailure::NotAFunction) => Err(JsFailure::NoCode),
                 Err(failure) => Err(failure),
             };
         };
-        let function = function.or_else(|failure| code.function.clone().ok_or(failure))?;
+        let is_its = is_its(&code, self);
+        let function = match (function, &code.function) {
+            (Err(_), Some(own)) if is_its => Arc::clone(own),
+            (function, _) => function?,
+        };
         // The return address is that of the next instruction, perhaps of another place.
         let offset = (return_avma - header.start_avma).saturating_sub(1) as u32;
-        let form = self.objects.position_form;
+        let form = self.known.objects.position_form;
         match &code.compiled {
             Compiled::Baseline { lengths, bytecodes, positions } => {
                 // Another function's code lies here now.
-                let own = function.positions(&self.heap, &self.objects);
+                let own = self.known.positions(&function);
                 if own.is_none_or(|own| own != positions) {
                     return Ok(vec![self.name(&function, None)]);
                 }
@@ -153,9 +169,7 @@ impl JsReader {
             }
             Compiled::Optimised { positions, calls, exits_offset, .. } => {
                 // Another function's code lies here now; or this was given up meanwhile.
-                let is_other =
-                    code.function.as_ref().is_none_or(|own| own.address != function.address);
-                if is_other || offset >= *exits_offset {
+                if !is_its || offset >= *exits_offset {
                     return Ok(vec![self.name(&function, None)]);
                 }
                 let mut position = position_at(positions, form, offset);
@@ -182,89 +196,10 @@ impl JsReader {
         }
     }
 
-    /// The function at `address`; with a cookie, that which was there when the cookie was made.
-    fn function(&mut self, address: u64, cookie: Option<u32>) -> Result<Arc<Function>, JsFailure> {
-        let now = Shared::read(&self.heap, address).ok_or(JsFailure::Unreadable);
-        let known = cookie.and_then(|cookie| self.functions.get(&(address, cookie)).cloned());
-        let now = match now {
-            Ok(now) => now,
-            Err(failure) => return known.ok_or(failure),
-        };
-        let cookie_now = now.cookie(&self.objects);
-        if cookie.is_some_and(|cookie| cookie != cookie_now) {
-            return known.ok_or(match now.is_sound(&self.heap, &self.objects) {
-                true => JsFailure::Moved,
-                false => JsFailure::NotAFunction,
-            });
-        }
-        let key = (address, cookie_now);
-        let script = now.script(&self.heap, &self.objects);
-        let id = script.and_then(|script| Script::read_id(&self.heap, script));
-        let known = known.or_else(|| self.functions.get(&key).cloned());
-        if let Some(known) = known
-            && known.script.as_ref().map(|(_, script)| script.id) == id
-        {
-            return Ok(known);
-        }
-        if !now.is_sound(&self.heap, &self.objects) {
-            return Err(JsFailure::NotAFunction);
-        }
-        let script = script.and_then(|address| Some((address, self.script(address)?)));
-        let function = Arc::new(Function::read(&self.heap, &self.objects, &now, script));
-        self.make_room(function.held_bytes());
-        self.functions.insert(key, Arc::clone(&function));
-        Ok(function)
-    }
-
-    fn script(&mut self, address: u64) -> Option<Arc<Script>> {
-        let id = Script::read_id(&self.heap, address)?;
-        if let Some(known) = self.scripts.get(&(address, id)) {
-            return Some(Arc::clone(known));
-        }
-        let script = Arc::new(Script::read(&self.heap, &self.objects, address)?);
-        self.make_room(script.held_bytes());
-        self.scripts.insert((address, script.id), Arc::clone(&script));
-        Some(script)
-    }
-
-    fn code_at(&mut self, return_avma: u64) -> Option<(Header, Arc<Code>)> {
-        let nearest = self.code.range(..return_avma).next_back().map(|(_, known)| known.clone());
-        if let Some((header, code)) = nearest
-            && header.holds(return_avma)
-        {
-            if header.is_current(&self.heap, &self.objects) {
-                return Some((header, code));
-            }
-            self.code.remove(&header.start_avma);
-        }
-        let header = self.finder.find(&self.heap, &self.objects, return_avma)?;
-        let compiled = Compiled::read(&self.heap, &self.objects, &header)?;
-        let (mut function, mut inlined) = (None, Vec::new());
-        if let Compiled::Optimised { function: own, inlined: addresses, .. } = &compiled {
-            function = own.and_then(|address| self.function(address, None).ok());
-            inlined = addresses
-                .iter()
-                .map(|address| address.and_then(|address| self.function(address, None).ok()))
-                .collect();
-        }
-        self.make_room(compiled.held_bytes());
-        let code = Arc::new(Code { compiled, function, inlined });
-        self.code.insert(header.start_avma, (header, Arc::clone(&code)));
-        Some((header, code))
-    }
-
-    /// Forgets everything when it has become too much.
-    fn make_room(&mut self, bytes: usize) {
-        let counts = [self.functions.len(), self.scripts.len(), self.code.len()];
-        if self.cached_bytes + bytes > MAX_CACHED_BYTES
-            || counts.iter().any(|count| *count >= MAX_CACHED)
-        {
-            self.functions.clear();
-            self.scripts.clear();
-            self.code.clear();
-            self.cached_bytes = 0;
-        }
-        self.cached_bytes += bytes;
+    /// Whether `own`, which the code at a frame belongs to, is what the kernel side saw: its name and
+    /// its script are, and so they stay when it is moved.
+    fn is_proven(&self, own: &Function, cookie: u32) -> bool {
+        self.is_own && own.cookie == cookie && own.is_there(&self.known.heap, &self.known.objects)
     }
 
     fn name(&mut self, function: &Function, position: Option<Position>) -> JsName {
@@ -285,7 +220,10 @@ impl JsReader {
         let file = self.file_of(script, MAX_EVAL_DEPTH);
         let unnamed = if script.eval_origin.is_some() { EVAL } else { ANONYMOUS };
         let key = (*address, script.id);
-        let original = place.and_then(|at| self.maps.original(&self.heap, key, script, at));
+        let has_map = self.maps.is_known(key) || self.known.learning.may_go_on();
+        let place_in_map = place.filter(|_| has_map);
+        let original =
+            place_in_map.and_then(|at| self.maps.original(&self.known.heap, key, script, at));
         let mut found = JsName {
             function: name.unwrap_or_else(|| unnamed.into()),
             file,
@@ -330,12 +268,13 @@ impl JsReader {
             return script.eval_origin.map(|_| "[eval]".to_owned());
         };
         let origin =
-            super::heap::pointer(word).and_then(|address| self.function(address, None).ok());
+            super::heap::pointer(word).and_then(|address| self.known.function(address, None).ok());
         let Some(origin) = origin else { return Some("[eval]".into()) };
         let offset = match u32::try_from(at) {
             Ok(offset) => Some(offset),
-            Err(_) => origin
-                .position_of_bytecode(&self.heap, &self.objects, at.unsigned_abs())
+            Err(_) => self
+                .known
+                .position_of_bytecode(&origin, at.unsigned_abs())
                 .and_then(Position::script_offset),
         };
         let outer = origin.script.as_ref().map(|(_, script)| Arc::clone(script));

@@ -7,7 +7,7 @@ use super::text::{Run, text, visit};
 /// Longest path or address that is read, in characters.
 const MAX_PATH_CHARACTERS: usize = 4096;
 /// Longest source that is searched for the ends of its lines, in characters.
-const MAX_SOURCE_CHARACTERS: usize = 64 << 20;
+const MAX_SOURCE_CHARACTERS: usize = 32 << 20;
 /// Most lines of one script.
 const MAX_LINES: usize = 1 << 22;
 
@@ -93,7 +93,7 @@ impl Script {
 
     /// Bytes of its texts and lines.
     pub(super) fn held_bytes(&self) -> usize {
-        4 * self.line_ends.len() + self.name.as_ref().map_or(0, String::len)
+        size_of::<Self>() + 4 * self.line_ends.len() + self.name.as_ref().map_or(0, String::len)
     }
 }
 
@@ -108,7 +108,8 @@ fn read_line_ends(heap: &Heap, objects: &ObjectLayout, word: u64) -> Option<Vec<
 }
 
 /// The ends of lines by the source itself: a line ends at a line feed, a carriage return without
-/// one, or one of Unicode's two separators; the last one at the end.
+/// one, or one of Unicode's two separators; the last one at the end. What lies behind
+/// [`MAX_LINES`] has none.
 fn find_line_ends(heap: &Heap, source: u64) -> Option<Vec<u32>> {
     pointer(source)?;
     let mut ends = Vec::new();
@@ -123,15 +124,21 @@ fn find_line_ends(heap: &Heap, source: u64) -> Option<Vec<u32>> {
         }
         is_after_return = unit == 0x0d;
         at += 1;
+        (ends.len() < MAX_LINES).then_some(())
     };
-    visit(heap, source, MAX_SOURCE_CHARACTERS, |run| match run {
-        Run::Narrow(bytes) => bytes.iter().for_each(|byte| step(u16::from(*byte))),
-        Run::Wide(units) => units.iter().for_each(|unit| step(u16::from_le_bytes(*unit))),
-    })?;
-    if is_after_return {
-        ends.push(at - 1);
+    let whole = visit(heap, source, MAX_SOURCE_CHARACTERS, |run| match run {
+        Run::Narrow(bytes) => bytes.iter().try_for_each(|byte| step(u16::from(*byte))),
+        Run::Wide(units) => units.iter().try_for_each(|unit| step(u16::from_le_bytes(*unit))),
+    });
+    if whole.is_some() {
+        if is_after_return {
+            ends.push(at - 1);
+        }
+        ends.push(at);
+    } else if ends.len() < MAX_LINES {
+        return None;
     }
-    ends.push(at);
     ends.truncate(MAX_LINES);
+    ends.shrink_to_fit();
     Some(ends)
 }

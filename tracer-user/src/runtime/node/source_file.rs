@@ -9,8 +9,34 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+/// File systems whose files the kernel makes up when they are read. They are regular by type, and
+/// some wait for what is not there yet, or take it from others (`/proc/kmsg`, `trace_pipe`).
+const MADE_UP: [libc::c_long; 19] = [
+    libc::PROC_SUPER_MAGIC,
+    libc::SYSFS_MAGIC,
+    libc::TRACEFS_MAGIC,
+    libc::DEBUGFS_MAGIC,
+    libc::CGROUP_SUPER_MAGIC,
+    libc::CGROUP2_SUPER_MAGIC,
+    libc::SECURITYFS_MAGIC,
+    libc::BPF_FS_MAGIC,
+    libc::SELINUX_MAGIC,
+    libc::SMACK_MAGIC,
+    libc::NSFS_MAGIC,
+    libc::RDTGROUP_SUPER_MAGIC,
+    // These libc does not name: binfmt_misc, configfs, pstore, efivarfs, fusectl, mqueue, and usbfs.
+    0x4249_4e4d,
+    0x6265_6570,
+    0x6165_676c,
+    0xde5e_81e4,
+    0x6573_5543,
+    0x1980_0202,
+    0x9fa2,
+];
+
 /// The bytes of a regular file of at most `max_bytes`; `None` for anything else, without opening
-/// it: a device or a pipe could block or act.
+/// it: a device or a pipe could block or act, and so could a file that the kernel makes up. What
+/// grows meanwhile is read to where it ended.
 ///
 /// # Kernel
 /// 5.6: `openat2`.
@@ -30,13 +56,23 @@ pub(super) fn read_bounded(tgid: u32, path: &Path, max_bytes: u64) -> Option<Vec
     // SAFETY: the kernel has just made this descriptor, and nothing else knows it.
     let handle = File::from(unsafe { OwnedFd::from_raw_fd(handle) });
     let metadata = handle.metadata().ok()?;
-    if !metadata.is_file() || metadata.len() > max_bytes {
+    // What is made up has often no length.
+    if !metadata.is_file() || !(1..=max_bytes).contains(&metadata.len()) || is_made_up(&handle) {
         return None;
     }
     let file = File::open(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok()?;
     let mut bytes = Vec::new();
-    file.take(max_bytes + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= max_bytes).then_some(bytes)
+    file.take(metadata.len()).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Whether it lies in a file system that the kernel makes up, or in one that is not told.
+fn is_made_up(handle: &File) -> bool {
+    // SAFETY: `statfs` is made of integers, for which zero is a value.
+    let mut system: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and `system` is the structure that the call fills.
+    let status = unsafe { libc::fstatfs(handle.as_raw_fd(), &mut system) };
+    status != 0 || MADE_UP.contains(&system.f_type)
 }
 
 /// The path that `reference`, found in a file of `folder`, leads to; `None` when that is elsewhere
@@ -111,5 +147,28 @@ mod tests {
         // Links of /proc lead anywhere: they are not followed.
         assert_eq!(read_bounded(own, Path::new("/proc/self/exe"), 1 << 30), None);
         assert_eq!(read_bounded(u32::MAX, &file, 5), None);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(read_bounded(own, &file, 5), None);
+    }
+
+    #[test]
+    fn what_the_kernel_makes_up_is_not_read() {
+        let own = std::process::id();
+        // Regular files by type, the second of 4096 bytes.
+        for path in [
+            "/proc/self/status",
+            "/sys/kernel/notes",
+            "/sys/kernel/mm/transparent_hugepage/enabled",
+            "/sys/fs/cgroup/cgroup.procs",
+        ] {
+            let path = Path::new(path);
+            let Ok(metadata) = path.metadata() else { continue };
+            assert!(metadata.is_file(), "{}", path.display());
+            assert_eq!(read_bounded(own, path, 1 << 20), None, "{}", path.display());
+        }
+        assert!(is_made_up(&File::open("/proc/self/status").unwrap()));
+        assert!(is_made_up(&File::open("/sys/kernel").unwrap()));
+        let file = tempfile::tempfile().unwrap();
+        assert!(!is_made_up(&file));
     }
 }

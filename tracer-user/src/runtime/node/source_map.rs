@@ -6,10 +6,9 @@ use super::heap::Heap;
 use super::path::display_path;
 use super::script::{Place, Script};
 use super::source_file::{read_bounded, resolve};
-use super::text::text;
-use sourcemap::DecodedMap;
+use super::source_mappings::{Mappings, data_of};
+use super::text::{tail, text};
 use std::collections::HashMap;
-use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,17 +16,16 @@ use std::sync::Arc;
 const MAX_MAP_BYTES: u64 = 64 << 20;
 /// Longest address of a map, in characters: it may be the map itself, in base64.
 const MAX_ADDRESS_CHARACTERS: usize = (MAX_MAP_BYTES as usize / 3 + 1) * 4 + 128;
-/// Longest source that is searched for it, in characters.
-const MAX_SOURCE_CHARACTERS: usize = 64 << 20;
+/// Characters at the end of a source that are searched for the address first.
+const TAIL_CHARACTERS: usize = 4096;
+/// What stands before the address in its comment.
+const MARK: &str = "sourceMappingURL=";
 /// `Script.source`, in bytes.
 const SOURCE: u64 = 8;
 /// Bytes of the maps of one process.
 const MAX_HELD_BYTES: u64 = 192 << 20;
 /// Scripts whose maps, or lack of one, are remembered.
 const MAX_SCRIPTS: usize = 100_000;
-/// Longest path that is taken from a map, in bytes.
-const MAX_TEXT_BYTES: usize = 4096;
-
 /// Where the original of a place is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Original {
@@ -38,15 +36,10 @@ pub(super) struct Original {
 }
 
 /// A map, and the folder from which its files are found.
+#[derive(Debug)]
 struct Map {
-    map: DecodedMap,
+    map: Mappings,
     folder: PathBuf,
-}
-
-impl std::fmt::Debug for Map {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Map").field("folder", &self.folder).finish_non_exhaustive()
-    }
 }
 
 /// The source maps of one process.
@@ -60,6 +53,11 @@ pub(super) struct SourceMaps {
 impl SourceMaps {
     pub(super) fn new(tgid: u32) -> Self {
         Self { tgid, known: HashMap::new(), held_bytes: 0 }
+    }
+
+    /// Whether the map of the script that is known as `key` was looked for.
+    pub(super) fn is_known(&self, key: (u64, i32)) -> bool {
+        self.known.contains_key(&key)
     }
 
     /// The original of `place` in the script that is known as `key`.
@@ -90,20 +88,20 @@ impl SourceMaps {
             // V8 looks for it in scripts and modules, but before version 12 not in functions that
             // it compiles by themselves, which is what a CommonJS module is to it.
             let source = heap.word(script_avma.checked_add(SOURCE)?)?;
-            address_in(&text(heap, source, MAX_SOURCE_CHARACTERS)?).map(str::to_owned)
+            address_at_end(heap, source)
         })?;
         let path = display_path(name);
         let folder = Path::new(&path).parent().filter(|folder| folder.is_absolute())?;
-        if address.starts_with("data:") {
-            self.take(address.len() as u64)?;
-            let map = decoded(|| sourcemap::decode_data_url(&address))?;
-            return Some(Map { map, folder: folder.to_owned() });
-        }
-        let path = resolve(folder, &address)?;
-        let bytes = read_bounded(self.tgid, &path, MAX_MAP_BYTES)?;
-        self.take(bytes.len() as u64)?;
-        let map = decoded(|| sourcemap::decode_slice(&bytes))?;
-        Some(Map { map, folder: path.parent()?.to_owned() })
+        let (bytes, folder) = match address.starts_with("data:") {
+            true => (data_of(&address)?, folder.to_owned()),
+            false => {
+                let path = resolve(folder, &address)?;
+                (read_bounded(self.tgid, &path, MAX_MAP_BYTES)?, path.parent()?.to_owned())
+            }
+        };
+        let map = Mappings::decode(&bytes)?;
+        self.take(map.held_bytes() + folder.as_os_str().len() as u64)?;
+        Some(Map { map, folder })
     }
 
     /// Room for a map of that many bytes; `None` where there is none.
@@ -115,7 +113,7 @@ impl SourceMaps {
 
 /// The address in the comment at the end of a source: `//# sourceMappingURL=app.js.map`.
 fn address_in(source: &str) -> Option<&str> {
-    let (before, rest) = source.rsplit_once("sourceMappingURL=")?;
+    let (before, rest) = source.rsplit_once(MARK)?;
     let is_comment =
         ["//#", "//@", "/*#", "/*@"].iter().any(|mark| before.trim_end().ends_with(mark));
     let (address, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -123,32 +121,38 @@ fn address_in(source: &str) -> Option<&str> {
     (is_comment && is_last && !address.is_empty()).then(|| address.trim_end_matches("*/"))
 }
 
-/// Decodes a map that may be anything; a decoder that panics has found no map.
-fn decoded(
-    decode: impl FnOnce() -> Result<DecodedMap, sourcemap::Error> + std::panic::UnwindSafe,
-) -> Option<DecodedMap> {
-    catch_unwind(decode).ok()?.ok()
+/// The address in the comment at the end of the source that `word` points to. The end alone is read,
+/// unless that may be the rest of a map written there.
+fn address_at_end(heap: &Heap, word: u64) -> Option<String> {
+    let mut characters = TAIL_CHARACTERS;
+    loop {
+        let (end, is_whole) = tail(heap, word, characters)?;
+        if end.contains(MARK) {
+            return address_in(&end).map(str::to_owned);
+        }
+        let is_rest = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=;:,%._-".contains(&byte);
+        if is_whole || characters > MAX_ADDRESS_CHARACTERS || !bare(&end).bytes().all(is_rest) {
+            return None;
+        }
+        characters *= 4;
+    }
+}
+
+/// Without the end of a comment.
+fn bare(text: &str) -> &str {
+    let text = text.trim_end();
+    text.strip_suffix("*/").unwrap_or(text).trim_end()
 }
 
 impl Map {
     fn original(&self, place: Place) -> Option<Original> {
-        let line = place.line.checked_sub(1)?;
-        let token = self.map.lookup_token(line, place.column)?;
-        // Maps say nothing about the rest of a line by what is on lines before.
-        if token.get_dst_line() != line || !token.has_source() {
-            return None;
-        }
-        let source = short(token.get_source()?)?;
-        let file = match resolve(&self.folder, source) {
+        let (source, line) = self.map.source_of(place.line.checked_sub(1)?, place.column)?;
+        let file = match resolve(&self.folder, &source) {
             Some(path) => path.to_string_lossy().into_owned(),
-            None => source.to_owned(),
+            None => source,
         };
-        Some(Original { file, line: token.get_src_line().checked_add(1)? })
+        Some(Original { file, line: line.checked_add(1)? })
     }
-}
-
-fn short(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty() && text.len() <= MAX_TEXT_BYTES)
 }
 
 #[cfg(test)]

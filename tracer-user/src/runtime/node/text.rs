@@ -38,18 +38,27 @@ pub(super) enum Run<'a> {
 }
 
 /// Calls `visit` with the characters of the string that `word` points to, in order. `None` when it
-/// is none, cannot be read, or has more than `max_characters`; some of it may have been visited.
+/// is none, cannot be read, has more than `max_characters`, or `visit` wants no more; some of it may
+/// have been visited.
 pub(super) fn visit(
     heap: &Heap,
     word: u64,
     max_characters: usize,
-    mut visit: impl FnMut(Run<'_>),
+    visit: impl FnMut(Run<'_>) -> Option<()>,
 ) -> Option<()> {
     let (_, _, length) = header(heap, word)?;
-    if length > max_characters {
-        return None;
-    }
-    let mut waiting: Vec<(u64, usize, usize)> = vec![(word, 0, length)];
+    (length <= max_characters).then(|| visit_part(heap, word, 0, length, visit)).flatten()
+}
+
+/// The same for `take` characters behind the first `skip`.
+fn visit_part(
+    heap: &Heap,
+    word: u64,
+    skip: usize,
+    take: usize,
+    mut visit: impl FnMut(Run<'_>) -> Option<()>,
+) -> Option<()> {
+    let mut waiting: Vec<(u64, usize, usize)> = vec![(word, skip, take)];
     for _ in 0..MAX_PIECES {
         let Some((word, skip, take)) = waiting.pop() else { return Some(()) };
         if take == 0 {
@@ -84,15 +93,30 @@ pub(super) fn visit(
 
 /// The string that `word` points to, if it has no more than `max_characters`.
 pub(super) fn text(heap: &Heap, word: u64, max_characters: usize) -> Option<String> {
+    let (_, _, length) = header(heap, word)?;
+    (length <= max_characters).then(|| part(heap, word, 0, length)).flatten()
+}
+
+/// The last `max_characters` of the string that `word` points to, and whether that is all of it.
+pub(super) fn tail(heap: &Heap, word: u64, max_characters: usize) -> Option<(String, bool)> {
+    let (_, _, length) = header(heap, word)?;
+    let take = length.min(max_characters);
+    Some((part(heap, word, length - take, take)?, take == length))
+}
+
+fn part(heap: &Heap, word: u64, skip: usize, take: usize) -> Option<String> {
     let mut text = String::new();
     let mut wide = Vec::new();
-    visit(heap, word, max_characters, |run| match run {
-        // Halves of one character may be in two runs.
-        Run::Wide(units) => wide.extend(units.iter().map(|unit| u16::from_le_bytes(*unit))),
-        Run::Narrow(bytes) => {
-            take_wide(&mut wide, &mut text);
-            text.extend(bytes.iter().map(|byte| char::from(*byte)));
+    visit_part(heap, word, skip, take, |run| {
+        match run {
+            // Halves of one character may be in two runs.
+            Run::Wide(units) => wide.extend(units.iter().map(|unit| u16::from_le_bytes(*unit))),
+            Run::Narrow(bytes) => {
+                take_wide(&mut wide, &mut text);
+                text.extend(bytes.iter().map(|byte| char::from(*byte)));
+            }
         }
+        Some(())
     })?;
     take_wide(&mut wide, &mut text);
     Some(text)
@@ -119,7 +143,7 @@ fn run(
     type_number: u16,
     skip: usize,
     take: usize,
-    visit: &mut impl FnMut(Run<'_>),
+    visit: &mut impl FnMut(Run<'_>) -> Option<()>,
 ) -> Option<()> {
     let width = if type_number & ONE_BYTE != 0 { 1 } else { 2 };
     let mut at = start.checked_add((skip * width) as u64)?;
@@ -127,8 +151,8 @@ fn run(
     while left > 0 {
         let bytes = heap.bytes(at, left.min(MAX_READ_BYTES))?;
         match width {
-            1 => visit(Run::Narrow(&bytes)),
-            _ => visit(Run::Wide(bytes.as_chunks::<2>().0)),
+            1 => visit(Run::Narrow(&bytes))?,
+            _ => visit(Run::Wide(bytes.as_chunks::<2>().0))?,
         }
         at = at.checked_add(bytes.len() as u64)?;
         left -= bytes.len();
@@ -191,6 +215,11 @@ mod tests {
         assert_eq!(read(replaced).as_deref(), Some("outside"));
         assert_eq!(read(circle), None);
         assert_eq!(text(&heap, plain, 7), None);
+        let end = |word, length| tail(&heap, word, length);
+        assert_eq!(end(joined, 5), Some(("..€😀".to_owned(), false)));
+        assert_eq!(end(sliced, 2), Some(("ße".to_owned(), false)));
+        assert_eq!(end(external, 7), Some(("outside".to_owned(), true)));
+        assert_eq!(end(circle, 3), None);
         assert_eq!(read(0), None);
     }
 }
