@@ -33,9 +33,9 @@ fn warning(counts: &BTreeMap<&'static str, u64>) -> Option<Warning> {
         return None;
     }
     Some(Warning::new(
-        "js-frames-unnamed",
+        "js-frames-inexact",
         format!(
-            "Of {} different JavaScript frames some have no names ({}) and appear as [js ...].",
+            "Of {} different JavaScript frames some were looked at too late ({}): with line_of_function they show the line at which their function begins, and what was inlined into it is missing; the others appear as [js ...].",
             units::count(all),
             reasons.join(", ")
         ),

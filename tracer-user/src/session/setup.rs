@@ -157,8 +157,9 @@ pub fn runtime_of(started: &Started) -> (String, Option<String>) {
     if let Some(python) = &started.plan.python {
         return ("python".into(), Some(python.version.to_string()));
     }
-    if let Some(node) = &started.plan.node {
-        return ("node".into(), Some(node.version.to_string()));
+    // Its own version is not known from outside; that of its V8 has a place of its own.
+    if started.plan.node.is_some() {
+        return ("node".into(), None);
     }
     let name = started.target.exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name == "node" || name == "nodejs" { ("node".into(), None) } else { ("native".into(), None) }
