@@ -12,9 +12,10 @@ function block(n) {
 
 class Session {
   #secret = 1;
+  n = this.#inner(2);
 
   constructor(n) {
-    this.n = this.#inner(n);
+    this.given = n;
   }
 
   flush(n) {

@@ -16,6 +16,19 @@ const SCOPE_TYPE: u32 = 15;
 const HAS_CLASS_VARIABLE: u32 = 1 << 10;
 const HAS_FUNCTION_NAME: u32 = 3 << 12;
 const HAS_INFERRED_NAME: u32 = 1 << 14;
+/// Kind of function, in the flags.
+const FUNCTION_KIND_SHIFT: u32 = 17;
+const FUNCTION_KIND: u32 = 31;
+
+/// What V8 calls the functions that it makes of the fields of a class, by their kind: they have no
+/// names of their own, and newer versions infer that of the class.
+fn initializer(flags: u32) -> Option<&'static str> {
+    match flags >> FUNCTION_KIND_SHIFT & FUNCTION_KIND {
+        24 => Some("<instance_members_initializer>"),
+        25 | 26 => Some("<static_initializer>"),
+        _ => None,
+    }
+}
 
 /// The parts that lead to a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,9 +59,9 @@ impl Scope {
             locals >= MAX_INLINE_LOCALS && text(heap, word(slot)?, MAX_NAME_CHARACTERS).is_none();
         slot += locals + if has_table { 1 } else { locals };
         slot += u64::from(flags & HAS_CLASS_VARIABLE != 0);
-        let mut name = None;
+        let mut name = initializer(flags).map(str::to_owned);
         if flags & HAS_FUNCTION_NAME != 0 {
-            name = word(slot).and_then(|word| name_in(heap, word));
+            name = name.or_else(|| word(slot).and_then(|word| name_in(heap, word)));
             slot += 2;
         }
         if flags & HAS_INFERRED_NAME != 0 {
