@@ -35,7 +35,7 @@ fn warning(counts: &BTreeMap<&'static str, u64>) -> Option<Warning> {
     Some(Warning::new(
         "js-frames-inexact",
         format!(
-            "Of {} different JavaScript frames some were looked at too late ({}): with line_of_function they show the line at which their function begins, and what was inlined into it is missing; the others appear as [js ...].",
+            "Of {} different JavaScript frames some are not exact ({}): with line_of_function they show the line at which their function begins, since V8 tells no place or its code was gone when it was looked at; the others appear as [js ...].",
             units::count(all),
             reasons.join(", ")
         ),

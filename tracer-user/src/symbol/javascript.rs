@@ -18,8 +18,8 @@ const UNNAMED: &str = "[js 0x";
 const MAX_HELD_BYTES: usize = 256 << 20;
 /// In the counts of [`JavaScript::counts`]: frames that have names.
 pub const NAMED: &str = "named";
-/// The same: frames that have the line at which their function begins, since the code that ran was
-/// gone when it was looked at.
+/// The same: frames that have the line at which their function begins, since V8 tells
+/// no place for such a call (it was interrupted), or the code was gone when it was looked at.
 pub const LINE_OF_FUNCTION: &str = "line_of_function";
 
 /// Whether a frame is JavaScript's and could not be named.

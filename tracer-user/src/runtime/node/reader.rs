@@ -252,6 +252,8 @@ impl JsReader {
             offset.and_then(|offset| builtins.as_ref()?.function_at(offset.checked_sub(1)?));
         let mut name = self.name(function, None);
         name.is_builtin = true;
+        // A function that V8 is about to enter (it compiles it) stands at its beginning.
+        name.is_exact = true;
         match (&function.name, symbol) {
             (Some(own), Some(symbol)) => name.function = with_class(own, symbol),
             (None, Some(symbol)) => name.function = symbol.to_owned(),
