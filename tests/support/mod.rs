@@ -2,6 +2,7 @@
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
 #![allow(dead_code, missing_docs, unused_imports)]
 
+pub mod js_heap;
 pub mod node;
 mod processes;
 pub mod report;
@@ -114,7 +115,13 @@ impl Target {
 
     /// Writes the line that a waiting target waits for.
     pub fn go(&mut self) {
-        self.stdin.as_mut().expect("stdin is open").write_all(b"go\n").expect("write to target");
+        self.write("go\n");
+    }
+
+    /// Writes to its stdin.
+    pub fn write(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        stdin.write_all(text.as_bytes()).expect("write to target");
     }
 
     /// The next line of JSON on stdout; lines that are none are passed over.

@@ -53,5 +53,17 @@ pub struct KernelLayout {
     pub pid_numbers: u32,
     /// `pid_namespace.ns.inum`.
     pub namespace_inum: u32,
+    /// `task_struct.pid`.
+    pub task_pid: u32,
+    /// `task_struct.sighand`.
+    pub task_sighand: u32,
+    /// `sighand_struct.action`, whose elements are [`SIGNAL_ACTION_BYTES`] long and begin with the
+    /// handler's address.
+    pub sighand_action: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
 }
-const _: () = assert!(size_of::<KernelLayout>() == 56);
+const _: () = assert!(size_of::<KernelLayout>() == 72);
+
+/// Length of a `struct k_sigaction` of x86-64, bytes: handler, flags, restorer, mask.
+pub const SIGNAL_ACTION_BYTES: u64 = 32;

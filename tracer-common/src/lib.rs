@@ -13,6 +13,7 @@ pub mod limits;
 pub mod process;
 pub mod python;
 pub mod record;
+pub mod signals;
 pub mod slot;
 pub mod unwind;
 pub mod v8;

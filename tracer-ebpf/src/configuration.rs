@@ -27,6 +27,10 @@ static CONFIG: Config = Config {
         pid_level: 0,
         pid_numbers: 0,
         namespace_inum: 0,
+        task_pid: 0,
+        task_sighand: 0,
+        sighand_action: 0,
+        reserved: 0,
     },
 };
 

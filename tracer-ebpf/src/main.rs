@@ -2,7 +2,8 @@
 //! reads counters once a tick and never sees single events.
 //!
 //! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
-//! `mapping`, `loader`, `process`, `v8_gc`); what they share is in
+//! `mapping`, `loader`, `process`, `v8_gc`), and one that is no probe (`signals`); what they
+//! share is in
 //! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -28,6 +29,7 @@ mod maps;
 mod process;
 mod pyobject;
 mod registers;
+mod signals;
 mod thread;
 mod throwing;
 mod unwind;

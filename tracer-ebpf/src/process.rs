@@ -65,7 +65,7 @@ pub fn current_tgid() -> Option<u32> {
 /// Thread-group ID of a task, as user space numbers it: in its own PID namespace or, seen from
 /// that, an outer one. `None` for a process that user space cannot see.
 #[inline(always)]
-fn tgid_of(task: u64) -> Option<u32> {
+pub fn tgid_of(task: u64) -> Option<u32> {
     let namespace = config!(pid_namespace);
     if namespace == 0 {
         return word(task, config!(kernel.task_tgid));
@@ -179,8 +179,9 @@ fn announce(tid: u32, tgid: u32, child_tgid: u32) {
     }
 }
 
+/// A half-word of the kernel's memory, as [`pointer`].
 #[inline(always)]
-fn word(structure: u64, offset: u32) -> Option<u32> {
+pub fn word(structure: u64, offset: u32) -> Option<u32> {
     // SAFETY: the helper checks the address.
     unsafe { bpf_probe_read_kernel((structure + u64::from(offset)) as *const u32) }.ok()
 }

@@ -44,6 +44,9 @@ fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
         mappings: !watch.no_mappings,
         follow: watch.follow,
         python_objects: watch.python_objects,
+        js_heap: watch.js_heap_mode(),
+        js_heap_interval_bytes: watch.js_heap_interval,
+        force_gc: watch.force_gc,
         kernel_log: verbose >= 2,
         progress: !quiet && std::io::stderr().is_terminal(),
     };

@@ -30,6 +30,9 @@ pub enum ProbeError {
     /// The object lacks a program.
     #[error("the kernel side inside this outlive lacks the program {0}; build it anew")]
     NoProgram(&'static str),
+    /// The table of signal handlers could not be read.
+    #[error("the kernel's table of signal handlers could not be read: {0}")]
+    Signals(String),
     /// A probe could not be placed.
     #[error("a probe could not be placed: {0}: {reason}", reason = chain(.0))]
     Attach(#[source] AttachFailure),

@@ -43,6 +43,10 @@ pub fn read() -> Result<KernelLayout, String> {
         pid_level: find(&["pid", "level"])?,
         pid_numbers: find(&["pid", "numbers"])?,
         namespace_inum: find(&["pid_namespace", "ns", "inum"])?,
+        task_pid: find(&["task_struct", "pid"])?,
+        task_sighand: find(&["task_struct", "sighand"])?,
+        sighand_action: find(&["sighand_struct", "action"])?,
+        reserved: 0,
     })
 }
 

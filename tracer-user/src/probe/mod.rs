@@ -20,6 +20,7 @@ mod probes;
 mod process_table;
 mod processes;
 mod settings;
+mod signals;
 mod slot_totals;
 mod sweep;
 mod trial;

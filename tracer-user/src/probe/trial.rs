@@ -62,6 +62,7 @@ fn load(program: &mut Program) -> Result<Option<u32>, ProgramError> {
     match program {
         Program::UProbe(program) => program.load()?,
         Program::RawTracePoint(program) => program.load()?,
+        Program::Iter(program) => super::signals::load(program)?,
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
     Ok(program.info()?.verified_instruction_count())

@@ -199,6 +199,10 @@ fn judged_sites(
         let evidence = evidence::of(recording, process, domain, &frames, totals);
         let judgement =
             judge_with(&while_alive(series.clone(), attached_ns, None), limits, &evidence);
+        let judgement = match domain {
+            Domain::Malloc if v8::are_page_frames(&frames) => v8::not_by_itself(judgement),
+            _ => judgement,
+        };
         let live_bytes = totals.live_bytes();
         let site = Site {
             id: format!("{:016x}", id.0),

@@ -65,6 +65,16 @@ pub(super) fn are_page_frames(frames: &[FrameReport]) -> bool {
     matches!(frames, [only] if only.function == PAGE_FRAME)
 }
 
+/// What V8 keeps about the pages of its heap is no cause of growth: it grows as the heap does, which
+/// is judged elsewhere.
+pub(super) fn not_by_itself(judgement: Judgement) -> Judgement {
+    if !matches!(judgement.verdict, Verdict::Growing | Verdict::PendingGc) {
+        return judgement;
+    }
+    let reasons = vec!["it describes pages of V8's heap, and grows as that does".to_owned()];
+    Judgement { verdict: Verdict::Steady, reasons, ..judgement }
+}
+
 /// Whether the objects in V8's heap are among the sites.
 pub(super) fn is_seen_inside(recording: &Recording) -> bool {
     recording.raw_stacks.values().any(|raw| raw.domain == Domain::V8)

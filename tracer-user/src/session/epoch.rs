@@ -22,6 +22,11 @@ impl Default for Epochs {
 }
 
 impl Epochs {
+    /// The number of the present epoch.
+    pub fn present(&self) -> u32 {
+        self.number
+    }
+
     /// The number of a new epoch, when one begins `now` (time since the session began).
     pub fn advance(&mut self, now: Duration) -> Option<u32> {
         if now.saturating_sub(self.began) < SHORTEST.max(now / SHARE) {

@@ -8,7 +8,7 @@ use super::{
     Config,
     descriptor::raise_limit,
     guardian::Guardian,
-    python_objects,
+    js_heap, python_objects,
     setup::{self, Started},
 };
 use crate::{plan::loader, probe::Probes, warning::Warning};
@@ -34,6 +34,7 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     let (program, arguments) = command.split_first().context("no command to run")?;
     let mut builder = Command::new(program);
     builder.args(arguments).envs(python_objects::environment(config));
+    builder.envs(js_heap::environment(config));
     // SAFETY: ptrace(PTRACE_TRACEME) and nothing else happens between fork and exec; it is a bare
     // system call.
     unsafe { builder.pre_exec(|| ptrace_result(libc::PTRACE_TRACEME, 0, 0)) };

@@ -11,6 +11,7 @@ mod guardian;
 mod held;
 mod images;
 mod insistence;
+mod js_heap;
 mod js_names;
 mod late_node;
 mod late_python;
@@ -48,6 +49,20 @@ pub enum Whom {
     Command(Vec<OsString>),
 }
 
+/// Whether the JavaScript heap of a Node is looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JsHeapMode {
+    /// Never.
+    Never,
+    /// Where its inspector listens already.
+    #[default]
+    IfListening,
+    /// Its inspector is opened where that is safe.
+    Asked,
+    /// Its inspector is opened though the signal may do something else.
+    Force,
+}
+
 /// What was typed, as it is meant.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -69,6 +84,13 @@ pub struct Config {
     pub follow: bool,
     /// Whether Python's small objects are to be followed, where that can be done.
     pub python_objects: bool,
+    /// Whether the JavaScript heap is looked into.
+    pub js_heap: JsHeapMode,
+    /// Mean distance between two samples of the JavaScript heap, bytes; `None` for one that suits
+    /// the program.
+    pub js_heap_interval_bytes: Option<u64>,
+    /// Whether V8 is to collect all garbage before the last reading.
+    pub force_gc: bool,
     /// Whether debug messages of the kernel side are wanted.
     pub kernel_log: bool,
     /// Whether to draw progress on stderr.
@@ -91,6 +113,7 @@ pub struct Outcome {
 pub fn watch(config: Config) -> Result<Outcome> {
     // Before anything is touched: a PID of another namespace would name somebody else.
     target::pid_namespace::own()?;
+    js_heap::close_left_open();
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
     // The command is started by this thread, since only a tracer's own thread may steer its child.
     let (started, probes) = match &config.whom {

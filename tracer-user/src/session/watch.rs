@@ -8,7 +8,9 @@ use super::{
     epoch::Epochs,
     first_thread::FirstThreads,
     held::Held,
-    insistence, js_names, measure,
+    insistence,
+    js_heap::{self, JsHeap},
+    js_names, measure,
     output::Folder,
     processes::Processes,
     python_objects::Observer,
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     capture::{EndReason, TracerMemory},
     probe::{Event, Probes, kernel_memory_bytes},
-    stack::RawStack,
+    stack::{Domain, RawStack},
     symbol::Resolver,
     warning::Warning,
 };
@@ -66,7 +68,7 @@ pub struct Session {
     unobserved: VecDeque<RawStack>,
     /// Those that were still there at the end.
     not_looked_at: u64,
-    epochs: Epochs,
+    pub(super) epochs: Epochs,
     pub(super) began: Instant,
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
@@ -77,6 +79,7 @@ pub struct Session {
     kernel_peak_bytes: u64,
     pub(super) python_objects: Option<Observer>,
     first_threads: FirstThreads,
+    pub(super) js_heap: Option<JsHeap>,
     v8_outside: V8Outside,
 }
 
@@ -110,6 +113,7 @@ impl Session {
             kernel_peak_bytes: 0,
             python_objects,
             first_threads: FirstThreads::default(),
+            js_heap: None,
             v8_outside: V8Outside::default(),
             config,
         };
@@ -122,6 +126,7 @@ impl Session {
         } else {
             session.early_children = crate::target::children(tgid).len();
         }
+        session.begin_js_heap();
         session.recorder.console.say(&format!("attached to PID {tgid}"));
         session.say_who_is_followed();
         Ok(session)
@@ -150,6 +155,7 @@ impl Session {
                     self.take_events()?;
                     ready.context("watching the ring buffer")?.clear_ready();
                 }
+                told = js_heap::told(&mut self.js_heap) => self.js_heap_told(told)?,
                 number = self.processes.ended() => self.process_ended(number)?,
                 () = sleep_until(look) => self.look_at_newcomers()?,
                 () = sleep_until(overhead) => {
@@ -195,6 +201,9 @@ impl Session {
         }
         if self.first_threads.count() > 0 {
             tick.counters.user.insert("first_threads_ended".into(), self.first_threads.count());
+        }
+        if let Some(js_heap) = &mut self.js_heap {
+            js_heap.add_to(&mut tick);
         }
         tick.memory = measure::target_memory(self.tgid);
         if self.config.follow {
@@ -290,6 +299,8 @@ impl Session {
         }
         self.take_events()?;
         self.keep_unobserved()?;
+        self.finish_js_heap()?;
+        self.take_events_until(Instant::now() + AT_A_STRETCH)?;
         // The last reading is the window's end: it comes before detaching, while all probes act.
         self.read(true)?;
         let doubts: Vec<Warning> =
@@ -324,6 +335,9 @@ impl Session {
         let meta = &mut recording.meta;
         meta.end = reason;
         meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
+        if let Some(js_heap) = &self.js_heap {
+            js_heap.describe(meta);
+        }
         meta.window.duration_ns = duration.as_nanos() as u64;
         meta.tracer = Some(TracerMemory {
             resident_bytes: measure::own_peak_bytes(),
@@ -351,7 +365,8 @@ impl Session {
     fn name_stacks(&mut self) -> Result<()> {
         let raw_stacks = std::mem::take(&mut self.recorder.recording.raw_stacks);
         let mut of_image: HashMap<u32, Vec<&RawStack>> = HashMap::new();
-        for raw in raw_stacks.values() {
+        // Those of V8's heap came with their names.
+        for raw in raw_stacks.values().filter(|raw| raw.domain != Domain::V8) {
             of_image.entry(raw.image).or_default().push(raw);
         }
         for (image, mut resolver) in self.processes.images.take() {

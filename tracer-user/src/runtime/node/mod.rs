@@ -1,10 +1,12 @@
 //! V8 in the target, as Node has it: which version, where its frames and its built-in code are.
-//! Naming frames is `reader`'s business.
+//! Naming frames is `reader`'s business, its heap `inspector`'s.
 
 mod builtins;
 mod compiled;
+mod file_maps;
 mod function;
 mod heap;
+pub mod inspector;
 mod known;
 pub mod layout;
 mod learning;
@@ -17,6 +19,7 @@ mod reader;
 mod remembered;
 mod scope;
 mod script;
+pub mod sigusr1;
 mod source_file;
 mod source_map;
 mod source_mappings;
@@ -28,8 +31,10 @@ mod version;
 mod walk_by_ptrace;
 
 pub use builtins::BuiltinCode;
+pub use file_maps::FileMaps;
 pub use name::{JsFailure, JsName};
 pub use objects::ObjectLayout;
+pub use path::display_path;
 pub use positions::BytecodeSizes;
 pub use reader::JsReader;
 pub use version::V8Version;

@@ -2,7 +2,7 @@
 //! these were evaluated.
 
 /// The name of a script, as V8 has it, for people.
-pub(super) fn display_path(name: &str) -> String {
+pub fn display_path(name: &str) -> String {
     match name.strip_prefix("file://") {
         Some(rest) if rest.starts_with('/') => decoded_path(rest),
         _ => name.to_owned(),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Largest map that is read, in bytes.
-const MAX_MAP_BYTES: u64 = 64 << 20;
+pub(super) const MAX_MAP_BYTES: u64 = 64 << 20;
 /// Longest address of a map, in characters: it may be the map itself, in base64.
 const MAX_ADDRESS_CHARACTERS: usize = (MAX_MAP_BYTES as usize / 3 + 1) * 4 + 128;
 /// Characters at the end of a source that are searched for the address first.
@@ -23,9 +23,10 @@ const MARK: &str = "sourceMappingURL=";
 /// `Script.source`, in bytes.
 const SOURCE: u64 = 8;
 /// Bytes of the maps of one process.
-const MAX_HELD_BYTES: u64 = 192 << 20;
+pub(super) const MAX_HELD_BYTES: u64 = 192 << 20;
 /// Scripts whose maps, or lack of one, are remembered.
-const MAX_SCRIPTS: usize = 100_000;
+pub(super) const MAX_SCRIPTS: usize = 100_000;
+
 /// Where the original of a place is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Original {
@@ -37,7 +38,7 @@ pub(super) struct Original {
 
 /// A map, and the folder from which its files are found.
 #[derive(Debug)]
-struct Map {
+pub(super) struct Map {
     map: Mappings,
     folder: PathBuf,
 }
@@ -91,17 +92,9 @@ impl SourceMaps {
             address_at_end(heap, source)
         })?;
         let path = display_path(name);
-        let folder = Path::new(&path).parent().filter(|folder| folder.is_absolute())?;
-        let (bytes, folder) = match address.starts_with("data:") {
-            true => (data_of(&address)?, folder.to_owned()),
-            false => {
-                let path = resolve(folder, &address)?;
-                (read_bounded(self.tgid, &path, MAX_MAP_BYTES)?, path.parent()?.to_owned())
-            }
-        };
-        let map = Mappings::decode(&bytes)?;
-        self.take(map.held_bytes() + folder.as_os_str().len() as u64)?;
-        Some(Map { map, folder })
+        let map = Map::read(self.tgid, Path::new(&path), &address)?;
+        self.take(map.held_bytes())?;
+        Some(map)
     }
 
     /// Room for a map of that many bytes; `None` where there is none.
@@ -112,7 +105,7 @@ impl SourceMaps {
 }
 
 /// The address in the comment at the end of a source: `//# sourceMappingURL=app.js.map`.
-fn address_in(source: &str) -> Option<&str> {
+pub(super) fn address_in(source: &str) -> Option<&str> {
     let (before, rest) = source.rsplit_once(MARK)?;
     let is_comment =
         ["//#", "//@", "/*#", "/*@"].iter().any(|mark| before.trim_end().ends_with(mark));
@@ -145,7 +138,25 @@ fn bare(text: &str) -> &str {
 }
 
 impl Map {
-    fn original(&self, place: Place) -> Option<Original> {
+    /// The map of `script` at `address`: a file beside it, or the map itself.
+    pub(super) fn read(tgid: u32, script: &Path, address: &str) -> Option<Self> {
+        let folder = script.parent().filter(|folder| folder.is_absolute())?;
+        let (bytes, folder) = match address.starts_with("data:") {
+            true => (data_of(address)?, folder.to_owned()),
+            false => {
+                let path = resolve(folder, address)?;
+                (read_bounded(tgid, &path, MAX_MAP_BYTES)?, path.parent()?.to_owned())
+            }
+        };
+        Some(Self { map: Mappings::decode(&bytes)?, folder })
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.map.held_bytes() + self.folder.as_os_str().len() as u64
+    }
+
+    pub(super) fn original(&self, place: Place) -> Option<Original> {
         let (source, line) = self.map.source_of(place.line.checked_sub(1)?, place.column)?;
         let file = match resolve(&self.folder, &source) {
             Some(path) => path.to_string_lossy().into_owned(),

@@ -1,0 +1,359 @@
+//! The thread that talks to an inspector: it may wait and enter another network, the session's own
+//! may not. Samples and closes (`opening` opens); tells the session by a channel and is told by
+//! another.
+
+use super::{
+    left_open::{Note, is_gone},
+    naming::Originals,
+    pace::{self, Pace},
+    permission::Permission,
+};
+use crate::{
+    runtime::node::{
+        FileMaps,
+        inspector::{
+            self, Client, Endpoint, Heap, HeapProfile, InspectorError, JsPlace, Statistics,
+            enter_network,
+        },
+    },
+    target::Target,
+    warning::Warning,
+};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// How long a process may take to end whose connection broke.
+const DIES_WITHIN: Duration = Duration::from_millis(500);
+const GLANCE: Duration = Duration::from_millis(10);
+/// Places that are looked for in source maps.
+const MAX_PLACES: usize = 1 << 20;
+/// How long workers are waited for before commands are looked at.
+const WORKERS_FOR: Duration = Duration::from_millis(100);
+
+/// How the inspector came to be open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It was, before this session.
+    Listening,
+    /// By a signal of this session.
+    Signal,
+    /// The command was started with it.
+    Launched,
+}
+
+impl Way {
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Way::Listening => "listening",
+            Way::Signal => "signal",
+            Way::Launched => "launched",
+        }
+    }
+}
+
+/// What the session wants.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    /// A last profile, then the end.
+    Finish {
+        /// Whether all garbage is to be collected before.
+        force_gc: bool,
+    },
+}
+
+/// What the thread tells.
+#[derive(Debug)]
+pub enum Told {
+    /// Sampling has begun.
+    Began {
+        /// How.
+        way: Way,
+        /// Where the inspector listens.
+        port: u16,
+        /// Mean distance between two samples; bytes.
+        interval_bytes: u64,
+    },
+    /// What is alive, and where places come from that were in no profile before.
+    Profiles(Vec<HeapProfile>, Originals),
+    /// The heaps of these workers are gone.
+    Gone(Vec<u32>),
+    /// Something is less than it could be.
+    Less(Warning),
+    /// What V8 says at the end, and how many heaps there are.
+    Statistics(Statistics, u32),
+    /// The end; whether the inspector is closed again, where this session opened it.
+    Ended {
+        /// `None` where it was not opened.
+        closed: Option<bool>,
+    },
+}
+
+/// All that the thread needs to know.
+pub struct Order {
+    /// The process.
+    pub target: Target,
+    /// How an inspector that does not listen may be had.
+    pub permission: Permission,
+    /// Mean distance between two samples, bytes; `None` for one that suits the program.
+    pub interval_bytes: Option<u64>,
+    /// How long the session lasts, where that is known.
+    pub duration: Option<Duration>,
+    /// Ends every wait while it is set.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// The thread's life.
+pub fn run(order: Order, commands: &Receiver<Command>, told: &UnboundedSender<Told>) {
+    let maps = FileMaps::new(order.target.tgid);
+    let mut asker = Asker {
+        order,
+        commands,
+        told,
+        finish: None,
+        note: None,
+        way: None,
+        before: None,
+        maps,
+        places: HashSet::new(),
+    };
+    let closed = asker.live();
+    // Whoever listens has gone when outlive itself ends.
+    let _ = told.send(Told::Ended { closed });
+}
+
+/// The thread at work.
+pub(super) struct Asker<'a> {
+    pub(super) order: Order,
+    commands: &'a Receiver<Command>,
+    told: &'a UnboundedSender<Told>,
+    /// Set when the session wants the end; `None` inside where it does not wait for anything.
+    pub(super) finish: Option<Option<Command>>,
+    pub(super) note: Option<Note>,
+    pub(super) way: Option<Way>,
+    /// Where the process listened before it was told to open its inspector, if it was.
+    pub(super) before: Option<Vec<SocketAddr>>,
+    maps: FileMaps,
+    /// Those that were looked for in them.
+    places: HashSet<JsPlace>,
+}
+
+impl Asker<'_> {
+    /// Whether the inspector is closed again at the end; `None` where it was not ours to close.
+    fn live(&mut self) -> Option<bool> {
+        let tgid = self.order.target.tgid;
+        if let Err(error) = enter_network(tgid) {
+            self.less(
+                "js-heap-network",
+                format!("The network of process {tgid} cannot be entered ({error}), so its inspector cannot be reached."),
+                "",
+            );
+            return None;
+        }
+        let endpoint = self.open()?;
+        let client = match Client::connect(&endpoint, self.order.interrupted.clone()) {
+            Ok(client) => client,
+            Err(error) => {
+                self.failed(&error);
+                return self.closed(&endpoint, None);
+            }
+        };
+        let began = self.interval(client).and_then(|(client, interval_bytes)| {
+            Ok((Heap::begin(client, interval_bytes)?, interval_bytes))
+        });
+        let (mut heap, interval_bytes) = match began {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.failed(&error);
+                return self.closed(&endpoint, None);
+            }
+        };
+        if let Permission::Launched(before) = &self.order.permission
+            && let Err(error) = heap.restore_node_options(before.as_deref())
+        {
+            self.less(
+                "js-heap-inherited",
+                format!("NODE_OPTIONS of the command could not be put back to what it was ({error}): its children may open inspectors too."),
+                "",
+            );
+        }
+        if let Some(way) = self.way {
+            self.tell(Told::Began { way, port: endpoint.address.port(), interval_bytes });
+        }
+        let sampled = self.sample(&mut heap);
+        let client = match sampled {
+            Ok(()) => Some(heap.end()),
+            Err(error) => {
+                self.failed(&error);
+                (!matches!(error, InspectorError::Closed)).then(|| heap.end())
+            }
+        };
+        self.closed(&endpoint, client)
+    }
+
+    /// The distance between two samples: as it was asked for, else by how much the program allocates,
+    /// since each sample costs it the walk of a stack.
+    fn interval(&self, mut client: Client) -> Result<(Client, u64), InspectorError> {
+        if let Some(interval_bytes) = self.order.interval_bytes {
+            return Ok((client, interval_bytes));
+        }
+        if self.way == Some(Way::Launched) {
+            // Nothing is known of it yet, and what it allocates first is wanted.
+            return Ok((client, pace::USUAL_INTERVAL_BYTES));
+        }
+        let mut readings = Vec::new();
+        let began = Instant::now();
+        while began.elapsed() < pace::LOOK_FOR && self.order.target.is_alive() {
+            readings.push((began.elapsed(), inspector::used_bytes(&mut client)?));
+            std::thread::sleep(pace::LOOK_EVERY);
+        }
+        Ok((client, pace::interval_bytes(&readings)))
+    }
+
+    /// Takes a command in, if one comes in time.
+    pub(super) fn listen_for(&mut self, time: Duration) {
+        match self.commands.recv_timeout(time) {
+            Ok(command) => self.finish = Some(Some(command)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.finish = Some(None),
+        }
+    }
+
+    /// Fetches profiles until the session wants the end.
+    fn sample(&mut self, heap: &mut Heap) -> Result<(), InspectorError> {
+        let mut pace = Pace::new(heap.used_bytes()?, self.order.duration);
+        let began = Instant::now();
+        let mut due = began + pace.first();
+        while self.finish.is_none() {
+            let gone = heap.watch_workers(Instant::now() + WORKERS_FOR)?;
+            if !gone.is_empty() {
+                self.tell(Told::Gone(gone));
+            }
+            self.listen_for(Duration::ZERO);
+            if self.finish.is_none() && Instant::now() >= due {
+                let pause = self.fetch(heap)?;
+                due = Instant::now() + pace.next(pause);
+            }
+        }
+        if let Some(Some(Command::Finish { force_gc })) = self.finish {
+            if force_gc {
+                heap.collect_garbage()?;
+            }
+            self.fetch(heap)?;
+            match heap.statistics() {
+                Ok(statistics) => self.tell(Told::Statistics(statistics, heap.isolates())),
+                Err(InspectorError::Closed) => return Err(InspectorError::Closed),
+                Err(error) => log::info!("no statistics of V8's heap: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The longest pause of the profiles that were fetched.
+    fn fetch(&mut self, heap: &mut Heap) -> Result<Duration, InspectorError> {
+        let profiles = heap.profiles()?;
+        let pause = profiles.iter().map(|profile| profile.pause).max().unwrap_or_default();
+        let originals = self.originals(&profiles);
+        self.tell(Told::Profiles(profiles, originals));
+        Ok(pause)
+    }
+
+    /// The originals of places that are new, from the source maps of their scripts.
+    fn originals(&mut self, profiles: &[HeapProfile]) -> Originals {
+        let mut found = Originals::new();
+        for place in profiles.iter().flat_map(|profile| profile.profile.places()) {
+            if self.places.len() >= MAX_PLACES {
+                break;
+            }
+            if place.url.is_empty() || !self.places.insert(place.clone()) {
+                continue;
+            }
+            let position = (u32::try_from(place.line_number), u32::try_from(place.column_number));
+            if let (Ok(line), Ok(column)) = position
+                && let Some(original) = self.maps.original(&place.url, line, column)
+            {
+                found.insert(place.clone(), original);
+            }
+        }
+        found
+    }
+
+    /// Closes what this session has opened.
+    fn closed(&mut self, endpoint: &Endpoint, client: Option<Client>) -> Option<bool> {
+        if !matches!(self.way, Some(Way::Signal | Way::Launched)) {
+            return None;
+        }
+        let tgid = self.order.target.tgid;
+        self.order.interrupted.store(false, Ordering::Relaxed);
+        if !self.order.target.is_alive() {
+            self.forget_note();
+            return Some(true);
+        }
+        let client =
+            client.map_or_else(|| Client::connect(endpoint, self.order.interrupted.clone()), Ok);
+        let closed = client.and_then(|mut client| inspector::close(&mut client));
+        if closed.is_ok() && is_gone(tgid, endpoint.address.port()) || !self.order.target.is_alive()
+        {
+            self.forget_note();
+            return Some(true);
+        }
+        let reason = closed.err().map(|error| format!(" ({error})")).unwrap_or_default();
+        self.less(
+            "js-heap-left-open",
+            format!("The inspector of process {tgid} could not be closed again{reason}; it listens on {}.", endpoint.address),
+            "The next start of outlive tries again.",
+        );
+        Some(false)
+    }
+
+    fn failed(&self, error: &InspectorError) {
+        let tgid = self.order.target.tgid;
+        let broke = matches!(error, InspectorError::Closed | InspectorError::Io(_));
+        if !self.order.target.is_alive() || broke && self.dies() {
+            return self.less(
+                "js-heap-ended",
+                format!(
+                    "Process {tgid} has ended; of its JavaScript heap the last profile counts."
+                ),
+                "",
+            );
+        }
+        let message = match error {
+            InspectorError::Interrupted => return,
+            InspectorError::Timeout { .. } => format!(
+                "The inspector of process {tgid} does not answer ({error}): the program's main thread is busy in native code, or stopped. From here on its JavaScript heap is not followed."
+            ),
+            _ => format!(
+                "The JavaScript heap of process {tgid} is not followed from here on: {error}."
+            ),
+        };
+        self.less("js-heap-lost", message, "");
+    }
+
+    /// Whether the process ends soon: its connections go before it does.
+    fn dies(&self) -> bool {
+        let deadline = Instant::now() + DIES_WITHIN;
+        while self.order.target.is_alive() && Instant::now() < deadline {
+            std::thread::sleep(GLANCE);
+        }
+        !self.order.target.is_alive()
+    }
+
+    pub(super) fn less(&self, code: &'static str, message: String, advice: &str) {
+        self.tell(Told::Less(Warning::new(code, message, advice)));
+    }
+
+    pub(super) fn tell(&self, what: Told) {
+        // Nobody listens any more when the session has failed; what is left is to close.
+        let _ = self.told.send(what);
+    }
+}

@@ -1,0 +1,91 @@
+//! How many objects a sample stands for. V8 tells only the bytes: the object's size times the number
+//! of such objects that one sample stands for, rounded. That is undone here.
+
+use std::collections::HashMap;
+
+/// Sizes of objects that are told apart by their exact product, in multiples of the distance
+/// between samples; larger objects are sampled each.
+const MAX_DISTANCES: u64 = 4;
+/// And in bytes, however large that distance is.
+const MAX_SIZE_BYTES: u64 = 1 << 20;
+/// Objects begin at multiples of this many bytes, and are as long.
+const ALIGNMENT_BYTES: u64 = 8;
+/// Smallest object of V8 that is sampled: a word of header and a word.
+const SMALLEST_BYTES: u64 = 16;
+
+/// The way back from bytes to objects, for one distance between samples.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    distance_bytes: u64,
+    /// By the bytes that a sample stands for: the counts that give them, summed, and how many there
+    /// are. Objects of different sizes can stand for as many bytes.
+    counts: HashMap<u64, (u64, u32)>,
+}
+
+impl Weights {
+    /// For samples at a mean distance of so many bytes.
+    ///
+    /// # Cost
+    /// An entry for each size of objects that are not sampled each: 16,384 for 32 KiB.
+    pub fn new(distance_bytes: u64) -> Self {
+        let largest = (distance_bytes.saturating_mul(MAX_DISTANCES)).min(MAX_SIZE_BYTES);
+        let mut counts: HashMap<u64, (u64, u32)> = HashMap::new();
+        for size in (SMALLEST_BYTES..=largest).step_by(ALIGNMENT_BYTES as usize) {
+            let count = count_of(size, distance_bytes);
+            let entry = counts.entry(size * count).or_default();
+            entry.0 += count;
+            entry.1 += 1;
+        }
+        Self { distance_bytes, counts }
+    }
+
+    /// Objects that a sample of so many bytes stands for; the mean where several numbers would do.
+    pub fn objects(&self, weight_bytes: u64) -> u64 {
+        match self.counts.get(&weight_bytes) {
+            Some((sum, ways)) => (sum / u64::from(*ways)).max(1),
+            // Larger than those, or of another V8's arithmetic.
+            None if weight_bytes > 2 * self.distance_bytes => 1,
+            None => 1.max(self.distance_bytes / weight_bytes.clamp(SMALLEST_BYTES, 1 << 20)),
+        }
+    }
+}
+
+/// Objects that one sampled object of this size stands for: one over the chance that a size is
+/// sampled when samples are a Poisson process over allocated bytes, rounded as V8 does.
+fn count_of(size_bytes: u64, distance_bytes: u64) -> u64 {
+    let chance = -(-(size_bytes as f64) / distance_bytes as f64).exp_m1();
+    (1.0 / chance + 0.5) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_behind_a_weight_is_found_within_a_factor_of_its_ambiguity() {
+        for distance in [1 << 10, 32 << 10, 512 << 10] {
+            let weights = Weights::new(distance);
+            let mut exact = 0;
+            let sizes: Vec<u64> =
+                (16..distance * 2).step_by(1000).map(|size| size / 8 * 8).collect();
+            for size in &sizes {
+                let count = count_of(*size, distance);
+                let found = weights.objects(size * count);
+                exact += u32::from(found == count);
+                assert!(
+                    found <= count * 4 && count <= found.max(1) * 40,
+                    "{size}: {found}, {count}"
+                );
+            }
+            assert!(exact as usize * 2 > sizes.len(), "{distance}: {exact} of {}", sizes.len());
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_always_sampled_stands_for_itself() {
+        let weights = Weights::new(32 << 10);
+        assert_eq!(weights.objects(10 << 20), 1);
+        assert_eq!(weights.objects(200_000), 1);
+        assert!(weights.objects(0) > 0 && weights.objects(u64::MAX) == 1);
+    }
+}
