@@ -94,9 +94,15 @@ pub fn assert_leak_is_named(report: &Report, truth: &Value) {
 }
 
 pub fn warning<'a>(report: &'a Report, code: &str) -> &'a str {
+    warning_of(report, &[code])
+}
+
+/// The message of the first warning with one of these codes.
+pub fn warning_of<'a>(report: &'a Report, codes: &[&str]) -> &'a str {
     let warnings = report.0["warnings"].as_array().expect("warnings");
-    let found = warnings.iter().find(|warning| warning["code"] == code);
-    let found = found.unwrap_or_else(|| panic!("no warning {code} in {warnings:#?}"));
+    let is_it = |warning: &&Value| codes.iter().any(|code| warning["code"] == *code);
+    let found = warnings.iter().find(is_it);
+    let found = found.unwrap_or_else(|| panic!("no warning {codes:?} in {warnings:#?}"));
     found["message"].as_str().expect("a message")
 }
 

@@ -129,7 +129,7 @@ pub struct Watch {
     #[arg(long)]
     pub no_js_heap: bool,
     /// Mean distance between two samples of the JavaScript heap (16KiB). Smaller finds slow leaks
-    /// sooner and costs more. Without it by how much the program allocates: 1,000 samples a second,
+    /// sooner and costs more. Without it by how much the program allocates: 500 samples a second,
     /// 16 to 512 KiB apart.
     #[arg(long, value_name = "BYTES", value_parser = sampling_interval)]
     pub js_heap_interval: Option<u64>,

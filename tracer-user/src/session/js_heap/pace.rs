@@ -7,8 +7,8 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_secs(2);
 /// Time between two profiles, at least, in pauses: two percent of the time are given to them.
 const PAUSES: u32 = 50;
-/// And where a short window would have too few profiles otherwise: four percent.
-const PAUSES_AT_LEAST: u32 = 25;
+/// And where a short window would have too few profiles otherwise: three percent.
+const PAUSES_AT_LEAST: u32 = 33;
 /// Profiles in a window, below which growth cannot be judged.
 const WANTED: u32 = 10;
 /// And where even that would leave fewer than [`FEWEST`]: ten percent, and no more.
@@ -26,9 +26,9 @@ pub const USUAL_INTERVAL_BYTES: u64 = 32 << 10;
 const FINEST_INTERVAL_BYTES: u64 = 16 << 10;
 /// The coarsest that is chosen, bytes: a leak of a megabyte is two samples.
 const COARSEST_INTERVAL_BYTES: u64 = 512 << 10;
-/// Samples in a second that the program can bear: each took it 10 to 15 us, so this is a hundredth
-/// of its time or a little more.
-const SAMPLES_PER_S: u64 = 1000;
+/// Samples in a second that the program can bear: each took a server 10 to 15 us, so this is less
+/// than a hundredth of its time.
+const SAMPLES_PER_S: u64 = 500;
 /// How long it is looked at how much the program allocates, and how often.
 pub const LOOK_FOR: Duration = Duration::from_secs(1);
 pub const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -99,8 +99,8 @@ mod tests {
         for (rate, expected) in [
             (0, 16 << 10),
             (1 << 20, 16 << 10),
-            (60 << 20, 64 << 10),
-            (250 << 20, 256 << 10),
+            (60 << 20, 128 << 10),
+            (250 << 20, 512 << 10),
             (4 << 30, 512 << 10),
         ] {
             let readings: Vec<_> = (0..50).map(|index| at(rate, index)).collect();
@@ -117,7 +117,7 @@ mod tests {
             (80 << 20, 0.080, None, 4.0),
             (80 << 20, 0.080, Some(120.0), 4.0),
             (80 << 20, 0.080, Some(30.0), 3.0),
-            (500 << 20, 0.600, Some(120.0), 15.0),
+            (500 << 20, 0.600, Some(120.0), 19.8),
             (4_u64 << 30, 4.0, Some(60.0), 40.0),
         ] {
             let mut pace = Pace::new(0, duration.map(seconds));

@@ -71,10 +71,14 @@ fn by_signal(is_forced: bool, target: &Target, probes: &mut Probes) -> Permissio
     let or_force = format!("{INSTEAD} --js-heap=force sends the signal nevertheless.");
     match would {
         Sigusr1::Kills => {
+            let why_not = match options.disables_sigusr1 {
+                true => "--disable-sigusr1",
+                false => "Node is starting still, or the program took its own handler away again",
+            };
             return refused(
                 "js-heap-signal-kills",
                 format!(
-                    "SIGUSR1, which opens Node's inspector, would end process {tgid}: nothing handles it there (Node is starting still, or the program took its own handler away again). It was not sent."
+                    "SIGUSR1, which opens Node's inspector, would end process {tgid}: nothing handles it there ({why_not}). It was not sent."
                 ),
                 INSTEAD,
             );
