@@ -159,6 +159,10 @@ fn every_command_of_the_readme_runs_as_documented() {
     std::os::unix::fs::symlink(Outlive::binary(), folder.path().join("bin/outlive"))
         .expect("link to outlive");
     std::fs::write(folder.path().join("app.py"), APP).expect("app.py");
+    std::fs::write(folder.path().join("app.js"), "setTimeout(() => {}, 500);\n").expect("app.js");
+    if let Some(node) = std::env::var_os("OUTLIVE_NODE") {
+        std::os::unix::fs::symlink(node, folder.path().join("bin/node")).expect("link to node");
+    }
     // Goes by the name that the examples look for.
     let mut program = Command::new(c_target("churn"));
     program.arg0("gunicorn: worker").arg("1");
