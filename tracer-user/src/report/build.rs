@@ -7,6 +7,7 @@ use super::javascript;
 use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners, while_alive};
+use super::profiles::{self, Profiles};
 use super::resident;
 use super::summary::summary;
 use super::v8;
@@ -157,6 +158,7 @@ fn judged_sites(
 ) -> (Vec<Judged>, Totals) {
     let mut seen_inside = Totals::default();
     let is_seen_inside = v8::is_seen_inside(recording);
+    let profiles = Profiles::of(recording);
     let mut groups: BTreeMap<(Option<usize>, SiteKey), Group> = BTreeMap::new();
     for (id, totals) in recording.aggregate.stacks() {
         let fallback;
@@ -197,8 +199,11 @@ fn judged_sites(
         let attached_ns = owners.attached_ns(process);
         // Until then it is zero, and a leak in a worker that came late would be a step.
         let evidence = evidence::of(recording, process, domain, &frames, totals);
-        let judgement =
-            judge_with(&while_alive(series.clone(), attached_ns, None), limits, &evidence);
+        let alive = while_alive(series.clone(), attached_ns, None);
+        let judgement = match domain {
+            Domain::V8 => judge_with(&profiles.only(alive), &profiles::limits(limits), &evidence),
+            _ => judge_with(&alive, limits, &evidence),
+        };
         let judgement = match domain {
             Domain::Malloc if v8::are_page_frames(&frames) => v8::not_by_itself(judgement),
             _ => judgement,

@@ -4,6 +4,7 @@ use super::build::{Judged, estimate, rate, total};
 use super::evidence;
 use super::model::*;
 use super::processes::{self, while_alive};
+use super::profiles::{self, Profiles};
 use super::resident;
 use crate::aggregate::Series;
 use crate::capture::Recording;
@@ -23,9 +24,10 @@ pub(super) fn findings(
         let frame = FrameReport { offset: None, ..part.site.frames[index].clone() };
         groups.entry(frame).or_default().push(part);
     }
+    let profiles = Profiles::of(recording);
     let mut findings: Vec<Finding> = groups
         .into_iter()
-        .filter_map(|(frame, parts)| finding(recording, limits, frame, &parts))
+        .filter_map(|(frame, parts)| finding(recording, &profiles, limits, frame, &parts))
         .collect();
     findings
         .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
@@ -34,6 +36,7 @@ pub(super) fn findings(
 
 fn finding(
     recording: &Recording,
+    profiles: &Profiles,
     limits: &Limits,
     application_frame: FrameReport,
     parts: &[&Judged],
@@ -47,7 +50,11 @@ fn finding(
     let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
     // Of the sampled ones each has its error already, and the others have none.
     let evidence = Evidence { sampling: None, ..evidence::together(parts) };
-    let judgement = judge_with(&while_alive(series, from_ns, None), limits, &evidence);
+    let series = while_alive(series, from_ns, None);
+    let judgement = match parts.iter().all(|part| part.evidence.sampling.is_some()) {
+        true => judge_with(&profiles.only(series), &profiles::limits(limits), &evidence),
+        false => judge_with(&series, limits, &evidence),
+    };
     let domains: BTreeSet<&str> = sites.iter().map(|site| site.domain).collect();
     Some(Finding {
         application_frame,

@@ -16,6 +16,7 @@ mod pprof;
 #[cfg(test)]
 mod process_tests;
 mod processes;
+mod profiles;
 mod resident;
 mod summary;
 mod svg;
