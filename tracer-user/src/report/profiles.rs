@@ -57,14 +57,13 @@ mod tests {
         let stack = StackId(7);
         let kept = Stack { id: stack, domain: Domain::V8, frames: Vec::new(), truncated: None };
         recording.stacks.insert(stack, kept);
-        let (mut born, mut held) = (0, 0);
+        let mut born = 0;
         for second in 0..32_u64 {
             let mut tick = Tick { at_ns: second * 1_000_000_000, ..Tick::default() };
             if second.is_multiple_of(every) {
-                let now = live(second / every);
+                let held = live(second / every);
                 // All of it is replaced each time.
-                born += now;
-                held = now;
+                born += held;
                 tick.sites.push(SiteReading {
                     stack,
                     epoch: 1,

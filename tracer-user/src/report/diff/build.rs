@@ -8,6 +8,7 @@ use crate::report::build::{frame_report, unresolved};
 use crate::report::focus::{application_frame, base_name};
 use crate::report::loss::losses;
 use crate::report::processes::Owners;
+use crate::report::v8;
 use crate::report::{FrameReport, WarningReport};
 use crate::stack::{Domain, WalkEnd};
 use crate::units;
@@ -82,6 +83,7 @@ fn side(side: Side<'_>, answer: Answer) -> SideReport {
 /// What every stack held, those included that held nothing: their lines tell others apart.
 fn holdings(recording: &Recording, answer: Answer) -> Vec<Holding> {
     let owners = Owners::of(recording);
+    let is_seen_inside = v8::is_seen_inside(recording);
     let mut groups: BTreeMap<(Domain, Vec<FrameReport>, String), Holding> = BTreeMap::new();
     for (id, _) in recording.aggregate.stacks() {
         let stack = match recording.stacks.get(&id) {
@@ -95,13 +97,22 @@ fn holdings(recording: &Recording, answer: Answer) -> Vec<Holding> {
         let sample = answer.tick.filter(|_| !is_gone).and_then(|tick| samples.get(tick));
         let sample = sample.copied().unwrap_or_default();
         let nowhere = |frame| FrameReport { offset: None, ..frame_report(frame) };
-        let frames: Vec<FrameReport> = stack.frames.iter().map(nowhere).collect();
+        let mut frames: Vec<FrameReport> = stack.frames.iter().map(nowhere).collect();
+        let mut truncated = stack.truncated;
+        if v8::are_of_heap_page(&frames) {
+            // What lies in them is counted object by object.
+            if is_seen_inside && stack.domain == Domain::Mmap {
+                continue;
+            }
+            (frames, truncated) = (v8::page_frames(&frames), None);
+        }
+        let frames = v8::without_tiers(&frames);
         let exe = owners.exe(process).to_owned();
         let key = (stack.domain, frames, exe);
         let group = groups.entry(key).or_insert_with_key(|(domain, frames, exe)| Holding {
             domain: *domain,
             frames: frames.clone(),
-            truncated: stack.truncated.map(WalkEnd::name),
+            truncated: truncated.map(WalkEnd::name),
             exe: exe.clone(),
             live_bytes: 0,
             live_blocks: 0,

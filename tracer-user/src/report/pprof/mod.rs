@@ -63,7 +63,7 @@ fn profile(report: &Report, recording: &Recording) -> Profile {
         sample: samples,
         time_nanos: bounded(report.window.start_unix_ns),
         duration_nanos: bounded(report.window.duration_ns),
-        // Every allocation is seen: nothing is scaled up.
+        // Numbers are of all that there is: what is sampled (V8's heap) was scaled up before.
         period_type: Some(value_type(&mut tables, "space", "bytes")),
         period: 1,
         comment,
