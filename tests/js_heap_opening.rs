@@ -184,9 +184,8 @@ fn what_a_killed_outlive_left_open_is_closed_by_the_next_start() {
     attached(&other, &["--duration", "300ms"]);
     assert_eq!(inspector_port(target.pid()), Some(port));
     outlive.kill();
-    assert_eq!(inspector_port(target.pid()), Some(port), "nobody has closed it yet");
-    let finished = attached(&other, &["--duration", "300ms"]);
-    assert!(finished.stderr.contains("closed the inspector"), "{}", finished.stderr);
+    // Or another outlive that somebody starts on this machine meanwhile.
+    attached(&other, &["--duration", "300ms"]);
     assert_closed(target.pid(), port);
     other.go();
     truth(&mut target);
