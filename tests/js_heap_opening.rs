@@ -46,7 +46,7 @@ fn a_program_with_its_own_handler_gets_no_signal() {
 
 #[test]
 fn a_program_that_the_signal_would_kill_gets_none_even_by_force() {
-    for node in nodes() {
+    for node in outer_nodes() {
         let mut target = start(&node, &[], "own_handler.js", "removed");
         let report = attached(&target, &["--js-heap=force", "--duration", "1s"]).report();
         warning(&report, "js-heap-signal-kills");
@@ -194,7 +194,7 @@ fn what_a_killed_outlive_left_open_is_closed_by_the_next_start() {
 
 #[test]
 fn no_socket_of_the_program_itself_is_asked() {
-    for node in nodes() {
+    for node in outer_nodes() {
         for options in [&[][..], &["--inspect=127.0.0.1:0"]] {
             let mut target = start(&node, options, "fragile_server.js", "");
             attached(&target, &["--js-heap", "--duration", "2s"]);
