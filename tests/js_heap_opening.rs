@@ -75,6 +75,22 @@ fn a_signal_that_is_disabled_is_not_sent() {
 }
 
 #[test]
+fn a_program_that_samples_itself_keeps_its_sampler() {
+    for node in outer_nodes() {
+        let mut target = start(&node, &[], "own_sampler.js", "");
+        let finished = attached(&target, &["--js-heap", "--duration", "1s"]);
+        let report = finished.report();
+        assert!(finished.stderr.contains("samples this heap already"), "{}", finished.stderr);
+        assert!(report.sites().iter().all(|site| site["domain"] != "v8"));
+        let samples = |truth: serde_json::Value| truth["samples"].as_u64().expect("a number");
+        let before = samples(truth(&mut target));
+        assert!(before > 0, "its profile has ended");
+        eventually("its profile goes on", || samples(truth(&mut target)) > before);
+        assert!(target.finish().success(), "Node was harmed");
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_keeps_the_signal_back() {
     let Some(node) = node() else { return };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -173,7 +173,11 @@ fn close_one(tgid: u32, before: &[SocketAddr], port: Option<u16>) -> Found {
     let told = Options::of(tgid);
     let options = Options { port: port.unwrap_or(told.port), ..told };
     let found = inspector::find(tgid, &options, Some(before));
-    let Some(endpoint) = found else { return Found::Nothing };
+    let Some(endpoint) = found else {
+        // A program that is stopped cannot be asked what it is that listens.
+        let listens = |port| inspector::listening(tgid).iter().any(|known| known.port() == port);
+        return if port.is_some_and(listens) { Found::Open } else { Found::Nothing };
+    };
     let closed = Client::connect(&endpoint, Arc::new(AtomicBool::new(false)))
         .and_then(|mut client| inspector::close(&mut client));
     match closed {

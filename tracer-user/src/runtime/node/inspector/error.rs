@@ -33,6 +33,11 @@ pub enum InspectorError {
         /// As the inspector says it.
         reason: String,
     },
+    /// The program, or another tool, samples this heap already.
+    #[error(
+        "somebody samples this heap already (a profiler in the program, or developer tools), and V8 has one sampler only"
+    )]
+    SampledAlready,
     /// What came makes no sense.
     #[error("the answer to {0} makes no sense")]
     Nonsense(&'static str),

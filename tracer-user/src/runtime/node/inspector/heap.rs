@@ -77,6 +77,13 @@ impl Heap {
     /// When the inspector refuses, or does not answer in time.
     pub fn begin(mut client: Client, interval_bytes: u64) -> Result<Self, InspectorError> {
         client.ask("HeapProfiler.enable", &json!({}), ANSWER_WITHIN)?;
+        // V8 has one sampler, and would take ours for whose it is already: the profiles would be
+        // theirs, and theirs would end with ours. It refuses where nobody samples.
+        match client.ask("HeapProfiler.getSamplingProfile", &json!({}), ANSWER_WITHIN) {
+            Err(InspectorError::Refused { .. }) => {}
+            Ok(_) => return Err(InspectorError::SampledAlready),
+            Err(error) => return Err(error),
+        }
         client.ask("HeapProfiler.startSampling", &sampling(interval_bytes), ANSWER_WITHIN)?;
         let mut heap = Self {
             client,
