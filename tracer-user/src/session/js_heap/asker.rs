@@ -160,7 +160,11 @@ impl Asker<'_> {
             return None;
         }
         let endpoint = self.open()?;
-        let client = match Client::connect(&endpoint, self.order.interrupted.clone()) {
+        let connected = Client::connect(&endpoint, self.order.interrupted.clone());
+        let client = match connected.and_then(|mut client| {
+            client.go_when_the_program_ends()?;
+            Ok(client)
+        }) {
             Ok(client) => client,
             Err(error) => {
                 self.failed(&error);

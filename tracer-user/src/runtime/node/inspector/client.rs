@@ -63,6 +63,9 @@ pub struct Event {
     pub params: Value,
 }
 
+/// The event that says that the program has come to its end, and waits for its debuggers to go.
+const PROGRAM_ENDS: &str = "NodeRuntime.waitingForDisconnect";
+
 /// A connection to an inspector.
 pub struct Client {
     socket: WebSocket<TcpStream>,
@@ -97,6 +100,16 @@ impl Client {
                 }
             })?;
         Ok(Self { socket, next_id: 1, events: VecDeque::new(), interrupted })
+    }
+
+    /// Goes by itself when the program has come to its end, which waits for that. A Node without
+    /// that request is left when the session ends.
+    ///
+    /// # Errors
+    /// When the connection fails.
+    pub fn go_when_the_program_ends(&mut self) -> Result<(), InspectorError> {
+        const METHOD: &str = "NodeRuntime.notifyWhenWaitingForDisconnect";
+        self.send(METHOD, &json!({ "enabled": true })).map(drop)
     }
 
     /// Asks, and waits for the answer: the text of `result`.
@@ -165,6 +178,11 @@ impl Client {
         let envelope: Envelope<'a> =
             serde_json::from_str(text).map_err(|_| InspectorError::Nonsense(what))?;
         let Some(method) = envelope.method.clone() else { return Ok(Some(envelope)) };
+        if method == PROGRAM_ENDS {
+            // It waits for nobody else.
+            let _ = self.socket.get_ref().shutdown(std::net::Shutdown::Both);
+            return Err(InspectorError::Closed);
+        }
         let params = envelope.params.and_then(|params| serde_json::from_str(params.get()).ok());
         self.keep(Event { method, params: params.unwrap_or_default() });
         Ok(None)
