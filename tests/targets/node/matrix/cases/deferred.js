@@ -145,7 +145,7 @@ module.exports = {
     ...OURS.map((hold) => ({ hold, hotRuns: 8_000 })),
     { hold: timers, hotRuns: 100 },
     { hold: zlibLater, hotRuns: 1_000 },
-    { hold: readFileLater, hotRuns: 1_000, inside: 'node:internal/fs/read/context|node:fs' },
+    { hold: readFileLater, hotRuns: 1_000, inside: 'node:internal/fs/read/context|node:fs|node::fs::ReadFileJob' },
     { hold: fileStreams, hotRuns: 500, inside: 'node:internal/fs/streams' },
     { hold: blobs, hotRuns: 1_000, inside: 'node:internal/blob' },
     { hold: blobStreams, hotRuns: 500, inside: 'node:internal/blob' },
