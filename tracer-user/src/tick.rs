@@ -64,6 +64,20 @@ pub struct SiteReading {
     pub freed_blocks: u64,
 }
 
+impl SiteReading {
+    /// Of nothing yet.
+    pub fn new(stack: StackId, epoch: u32) -> Self {
+        Self {
+            stack,
+            epoch,
+            allocated_bytes: 0,
+            allocated_blocks: 0,
+            freed_bytes: 0,
+            freed_blocks: 0,
+        }
+    }
+}
+
 /// Counters by name: `tracer_common::counter::Counter` and those of user space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counters {

@@ -117,14 +117,7 @@ impl MappingAccount {
 
     fn counter(&mut self, stack: StackId, epoch: u32) -> &mut SiteReading {
         self.changed.insert((stack, epoch));
-        self.counters.entry((stack, epoch)).or_insert(SiteReading {
-            stack,
-            epoch,
-            allocated_bytes: 0,
-            allocated_blocks: 0,
-            freed_bytes: 0,
-            freed_blocks: 0,
-        })
+        self.counters.entry((stack, epoch)).or_insert(SiteReading::new(stack, epoch))
     }
 }
 

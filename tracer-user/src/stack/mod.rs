@@ -192,6 +192,22 @@ pub struct Generated {
     pub line: u32,
 }
 
+impl Frame {
+    /// One of which nothing is known but what it is called.
+    pub fn bare(kind: FrameKind, function: impl Into<String>) -> Self {
+        Self {
+            kind,
+            function: function.into(),
+            file: None,
+            line: None,
+            module: None,
+            build_id: None,
+            offset: None,
+            generated: None,
+        }
+    }
+}
+
 /// A stack as people read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {

@@ -1,26 +1,24 @@
 //! Source maps of scripts that are known by their files, not by what V8 keeps of them: for places
 //! that V8 itself has told.
 
+use super::known_maps::KnownMaps;
 use super::path::display_path;
 use super::script::Place;
 use super::source_file::read_bounded;
-use super::source_map::{MAX_HELD_BYTES, MAX_MAP_BYTES, MAX_SCRIPTS, Map, address_in};
-use crate::stack::Generated;
-use std::collections::HashMap;
+use super::source_map::{MAX_MAP_BYTES, Map, Original, address_in};
 use std::path::Path;
 
-/// The source maps of one process, by script.
+/// The source maps of one process, by the addresses (URLs) of their scripts.
 #[derive(Debug)]
 pub struct FileMaps {
     tgid: u32,
-    known: HashMap<String, Option<Map>>,
-    held_bytes: u64,
+    known: KnownMaps<String>,
 }
 
 impl FileMaps {
     /// None yet; `tgid`: the process whose files they are.
     pub fn new(tgid: u32) -> Self {
-        Self { tgid, known: HashMap::new(), held_bytes: 0 }
+        Self { tgid, known: KnownMaps::default() }
     }
 
     /// File and line (1-based) from which a place in the script at `url` was made, where a map says
@@ -28,35 +26,18 @@ impl FileMaps {
     ///
     /// # Cost
     /// Reads the script and decodes its map the first time: a second for 64 MiB.
-    pub fn original(&mut self, url: &str, line: u32, column: u32) -> Option<Generated> {
-        if !self.known.contains_key(url) {
-            if self.known.len() >= MAX_SCRIPTS {
-                self.known.clear();
-                self.held_bytes = 0;
-            }
-            let map = self.load(url);
-            self.known.insert(url.to_owned(), map);
-        }
-        let map = self.known.get(url)?.as_ref()?;
-        let found = map.original(Place { line: line.checked_add(1)?, column })?;
-        Some(Generated { file: found.file, line: found.line })
+    pub fn original(&mut self, url: &str, line: u32, column: u32) -> Option<Original> {
+        let place = Place { line: line.checked_add(1)?, column };
+        self.known.original(url, place, || read_map(self.tgid, url))
     }
+}
 
-    fn load(&mut self, url: &str) -> Option<Map> {
-        let script = display_path(url);
-        let script = Path::new(&script);
-        let source = read_bounded(self.tgid, script, MAX_MAP_BYTES)?;
-        let source = String::from_utf8_lossy(&source);
-        let map = Map::read(self.tgid, script, address_in(&source)?)?;
-        self.take(map.held_bytes())?;
-        Some(map)
-    }
-
-    /// Room for a map of that many bytes; `None` where there is none.
-    fn take(&mut self, bytes: u64) -> Option<()> {
-        let sum = self.held_bytes.saturating_add(bytes);
-        (sum <= MAX_HELD_BYTES).then(|| self.held_bytes = sum)
-    }
+fn read_map(tgid: u32, url: &str) -> Option<Map> {
+    let script = display_path(url);
+    let script = Path::new(&script);
+    let source = read_bounded(tgid, script, MAX_MAP_BYTES)?;
+    let source = String::from_utf8_lossy(&source);
+    Map::read(tgid, script, address_in(&source)?)
 }
 
 #[cfg(test)]
@@ -77,7 +58,7 @@ mod tests {
         let plain = write("plain.js", "\nkeep();\n");
         let mut maps = FileMaps::new(std::process::id());
         let file = folder.path().join("app.ts").display().to_string();
-        assert_eq!(maps.original(&mapped, 1, 4), Some(Generated { file, line: 7 }));
+        assert_eq!(maps.original(&mapped, 1, 4), Some(Original { file, line: 7 }));
         assert_eq!(maps.original(&mapped, 0, 0), None);
         for url in [plain.as_str(), "node:events", "", "https://a/b.js"] {
             assert_eq!(maps.original(url, 1, 0), None, "{url}");

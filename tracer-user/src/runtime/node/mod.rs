@@ -8,6 +8,7 @@ mod function;
 mod heap;
 pub mod inspector;
 mod known;
+mod known_maps;
 pub mod layout;
 mod learning;
 mod metadata;
@@ -37,6 +38,7 @@ pub use objects::ObjectLayout;
 pub use path::display_path;
 pub use positions::BytecodeSizes;
 pub use reader::JsReader;
+pub use source_map::Original;
 pub use version::V8Version;
 
 use crate::target::mapping::FileId;

@@ -3,14 +3,13 @@
 //! are left alone: they are those of what is called at a place, not of the function around it.
 
 use super::heap::Heap;
+use super::known_maps::KnownMaps;
 use super::path::display_path;
 use super::script::{Place, Script};
 use super::source_file::{read_bounded, resolve};
 use super::source_mappings::{Mappings, data_of};
 use super::text::{tail, text};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Largest map that is read, in bytes.
 pub(super) const MAX_MAP_BYTES: u64 = 64 << 20;
@@ -22,18 +21,14 @@ const TAIL_CHARACTERS: usize = 4096;
 const MARK: &str = "sourceMappingURL=";
 /// `Script.source`, in bytes.
 const SOURCE: u64 = 8;
-/// Bytes of the maps of one process.
-pub(super) const MAX_HELD_BYTES: u64 = 192 << 20;
-/// Scripts whose maps, or lack of one, are remembered.
-pub(super) const MAX_SCRIPTS: usize = 100_000;
 
 /// Where the original of a place is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Original {
+pub struct Original {
     /// Its file.
-    pub(super) file: String,
+    pub file: String,
     /// 1-based.
-    pub(super) line: u32,
+    pub line: u32,
 }
 
 /// A map, and the folder from which its files are found.
@@ -43,22 +38,21 @@ pub(super) struct Map {
     folder: PathBuf,
 }
 
-/// The source maps of one process.
+/// The source maps of one process, by the address and number of their scripts.
 #[derive(Debug)]
 pub(super) struct SourceMaps {
     tgid: u32,
-    known: HashMap<(u64, i32), Option<Arc<Map>>>,
-    held_bytes: u64,
+    known: KnownMaps<(u64, i32)>,
 }
 
 impl SourceMaps {
     pub(super) fn new(tgid: u32) -> Self {
-        Self { tgid, known: HashMap::new(), held_bytes: 0 }
+        Self { tgid, known: KnownMaps::default() }
     }
 
     /// Whether the map of the script that is known as `key` was looked for.
     pub(super) fn is_known(&self, key: (u64, i32)) -> bool {
-        self.known.contains_key(&key)
+        self.known.is_known(&key)
     }
 
     /// The original of `place` in the script that is known as `key`.
@@ -72,36 +66,19 @@ impl SourceMaps {
         script: &Script,
         place: Place,
     ) -> Option<Original> {
-        if !self.known.contains_key(&key) {
-            if self.known.len() >= MAX_SCRIPTS {
-                self.known.clear();
-                self.held_bytes = 0;
-            }
-            let map = self.load(heap, key.0, script).map(Arc::new);
-            self.known.insert(key, map);
-        }
-        self.known.get(&key)?.as_ref()?.original(place)
+        self.known.original(&key, place, || read_map(self.tgid, heap, key.0, script))
     }
+}
 
-    fn load(&mut self, heap: &Heap, script_avma: u64, script: &Script) -> Option<Map> {
-        let name = script.name.as_ref().filter(|name| !name.starts_with("node:"))?;
-        let address = text(heap, script.map_word, MAX_ADDRESS_CHARACTERS).or_else(|| {
-            // V8 looks for it in scripts and modules, but before version 12 not in functions that
-            // it compiles by themselves, which is what a CommonJS module is to it.
-            let source = heap.word(script_avma.checked_add(SOURCE)?)?;
-            address_at_end(heap, source)
-        })?;
-        let path = display_path(name);
-        let map = Map::read(self.tgid, Path::new(&path), &address)?;
-        self.take(map.held_bytes())?;
-        Some(map)
-    }
-
-    /// Room for a map of that many bytes; `None` where there is none.
-    fn take(&mut self, bytes: u64) -> Option<()> {
-        let sum = self.held_bytes.saturating_add(bytes);
-        (sum <= MAX_HELD_BYTES).then(|| self.held_bytes = sum)
-    }
+fn read_map(tgid: u32, heap: &Heap, script_avma: u64, script: &Script) -> Option<Map> {
+    let name = script.name.as_ref().filter(|name| !name.starts_with("node:"))?;
+    let address = text(heap, script.map_word, MAX_ADDRESS_CHARACTERS).or_else(|| {
+        // V8 looks for it in scripts and modules, but before version 12 not in functions that
+        // it compiles by themselves, which is what a CommonJS module is to it.
+        let source = heap.word(script_avma.checked_add(SOURCE)?)?;
+        address_at_end(heap, source)
+    })?;
+    Map::read(tgid, Path::new(&display_path(name)), &address)
 }
 
 /// The address in the comment at the end of a source: `//# sourceMappingURL=app.js.map`.

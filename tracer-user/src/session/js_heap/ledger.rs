@@ -159,14 +159,7 @@ impl Ledger {
 
     fn site(&mut self, (stack, epoch): (StackId, u32)) -> &mut SiteReading {
         self.changed.insert((stack, epoch));
-        self.sites.entry((stack, epoch)).or_insert(SiteReading {
-            stack,
-            epoch,
-            allocated_bytes: 0,
-            allocated_blocks: 0,
-            freed_bytes: 0,
-            freed_blocks: 0,
-        })
+        self.sites.entry((stack, epoch)).or_insert(SiteReading::new(stack, epoch))
     }
 
     /// Identity of a stack; that of what has none when there are too many.

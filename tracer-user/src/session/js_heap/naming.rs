@@ -2,7 +2,7 @@
 //! definition begins, not by the line that allocated.
 
 use crate::{
-    runtime::node::{display_path, inspector::JsPlace},
+    runtime::node::{Original, display_path, inspector::JsPlace},
     stack::{Frame, FrameKind, Generated},
 };
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 const NOBODY: &str = "[no JavaScript]";
 
 /// Where the places of scripts that a compiler wrote come from, by their source maps.
-pub type Originals = HashMap<JsPlace, Generated>;
+pub type Originals = HashMap<JsPlace, Original>;
 
 /// The frames of a stack, innermost first; one that says so where there is none.
 pub fn frames(places: &[&JsPlace], originals: &Originals) -> Vec<Frame> {
@@ -21,7 +21,7 @@ pub fn frames(places: &[&JsPlace], originals: &Originals) -> Vec<Frame> {
     }
 }
 
-fn frame(place: &JsPlace, original: Option<&Generated>) -> Frame {
+fn frame(place: &JsPlace, original: Option<&Original>) -> Frame {
     let file = (!place.url.is_empty()).then(|| display_path(&place.url));
     let line = u32::try_from(place.line_number).ok().map(|line| line.saturating_add(1));
     let line = line.filter(|_| file.is_some());
@@ -38,16 +38,7 @@ fn frame(place: &JsPlace, original: Option<&Generated>) -> Frame {
 }
 
 fn unplaced(function: &str) -> Frame {
-    Frame {
-        kind: FrameKind::Js,
-        function: function.to_owned(),
-        file: None,
-        line: None,
-        module: None,
-        build_id: None,
-        offset: None,
-        generated: None,
-    }
+    Frame::bare(FrameKind::Js, function)
 }
 
 /// V8's names for itself stand in brackets, as in other stacks.
@@ -114,7 +105,7 @@ mod tests {
             line_number: 9,
             column_number: 3,
         };
-        let original = Generated { file: "/srv/app.ts".into(), line: 30 };
+        let original = Original { file: "/srv/app.ts".into(), line: 30 };
         let originals = Originals::from([(place.clone(), original)]);
         let frame = frames(&[&place], &originals).remove(0);
         assert_eq!((frame.file.as_deref(), frame.line), (Some("/srv/app.ts"), Some(30)));
