@@ -13,8 +13,9 @@ mod writer;
 
 pub use decode::DecodeError;
 pub use meta::{
-    EndReason, HeapSpace, Host, JsHeapMeta, MappedFile, Meta, NodeMeta, ProcessEnd, ProcessMeta,
-    PythonObjects, RecordedWarning, Settings, TargetMeta, TracerMemory, Window,
+    EndReason, HeapSpace, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta,
+    ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings, SourceLine,
+    TargetMeta, TracerMemory, Window,
 };
 pub use reader::{CaptureError, read, read_from};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};

@@ -62,7 +62,7 @@ pub(super) fn reconsider(
 }
 
 fn pending(plain: Judgement, reason: String) -> Judgement {
-    Judgement { verdict: Verdict::PendingGc, rate: plain.rate, reasons: vec![reason] }
+    Judgement { verdict: Verdict::PendingGc, reasons: vec![reason], ..plain }
 }
 
 /// At each sample until `until_ns`, the bytes born by then that are still live at the end. They

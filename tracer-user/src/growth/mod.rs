@@ -17,7 +17,7 @@ use crate::aggregate::{Sample, Series};
 use crate::units;
 use envelope::Envelope;
 
-/// What is to be said about a stack. More will come: filling, sawtooth, one-off.
+/// What is to be said about a stack, or about several that are judged as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// What it holds kept growing to the end of the window.
@@ -28,16 +28,25 @@ pub enum Verdict {
     NotEnoughData,
     /// It grew, and no garbage collection that could have freed it has passed since.
     PendingGc,
+    /// It grew more and more slowly, towards a bound that can be told.
+    Filling,
+    /// It rose and was freed again, at least twice.
+    Sawtooth,
+    /// It rose once, or in one part of the window, and stayed.
+    OneOff,
 }
 
 impl Verdict {
-    /// Name in reports: `growing`, `steady`, `not-enough-data`, `pending-gc`.
+    /// Name in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Verdict::Growing => "growing",
             Verdict::Steady => "steady",
             Verdict::NotEnoughData => "not-enough-data",
             Verdict::PendingGc => "pending-gc",
+            Verdict::Filling => "filling",
+            Verdict::Sawtooth => "sawtooth",
+            Verdict::OneOff => "one-off",
         }
     }
 }
@@ -49,8 +58,36 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// Growth in bytes per second, 95 % interval; `None` when there is not enough data.
     pub rate: Option<Interval>,
+    /// How sure it is that there is a trend at all: one less the chance that a series without any
+    /// looks like this, 0 to 1. `None` where no test was made.
+    pub confidence: Option<f64>,
+    /// Of what was born early in the window, the share that was still live at its end; 0 to 1.
+    /// `None` where there are too few cohorts to say.
+    pub survival: Option<f64>,
+    /// What it fills up to, bytes of this window; for `Filling` only.
+    pub bound_bytes: Option<u64>,
+    /// Time from one peak to the next, nanoseconds; for `Sawtooth` only.
+    pub period_ns: Option<u64>,
+    /// How much longer it would have to be watched; for `NotEnoughData` only.
+    pub needs_ns: Option<u64>,
     /// Why, in sentences for people.
     pub reasons: Vec<String>,
+}
+
+impl Judgement {
+    /// One that says no more than that.
+    pub fn plain(verdict: Verdict, rate: Option<Interval>, reasons: Vec<String>) -> Self {
+        Self {
+            verdict,
+            rate,
+            confidence: None,
+            survival: None,
+            bound_bytes: None,
+            period_ns: None,
+            needs_ns: None,
+            reasons,
+        }
+    }
 }
 
 /// What the judge asks for before it calls something growing.
@@ -144,7 +181,7 @@ fn believe(judgement: Judgement, series: &Series, sampling: &Sampling) -> Judgem
         Some(1) => "its growth rests on too few samples: 1 more is needed".to_owned(),
         Some(more) => format!("its growth rests on too few samples: {more} more are needed"),
     };
-    Judgement { verdict: Verdict::NotEnoughData, rate: Some(rate), reasons: vec![missing] }
+    Judgement::plain(Verdict::NotEnoughData, Some(rate), vec![missing])
 }
 
 /// Judges the shape of a series, whatever its numbers are.
@@ -176,7 +213,7 @@ fn judge_shape(series: &Series, limits: &Limits) -> Judgement {
         Some(reason) => (Verdict::Steady, vec![reason]),
         None => (Verdict::Growing, grounds(&envelope, series, samples)),
     };
-    Judgement { verdict, rate: Some(rate), reasons }
+    Judgement::plain(verdict, Some(rate), reasons)
 }
 
 fn not_enough(samples: usize, span_ns: u64, limits: &Limits) -> Judgement {
@@ -186,7 +223,7 @@ fn not_enough(samples: usize, span_ns: u64, limits: &Limits) -> Judgement {
         limits.min_samples,
         units::duration(limits.min_span_ns),
     );
-    Judgement { verdict: Verdict::NotEnoughData, rate: None, reasons: vec![reason] }
+    Judgement::plain(Verdict::NotEnoughData, None, vec![reason])
 }
 
 fn after_warm_up(samples: &[Sample]) -> &[Sample] {

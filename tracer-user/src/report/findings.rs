@@ -31,6 +31,10 @@ pub(super) fn findings(
         .collect();
     findings
         .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
+    let all: f64 = findings.iter().map(|finding| finding.growth_bytes_per_s.estimate).sum();
+    for finding in &mut findings {
+        finding.share_of_growth = finding.growth_bytes_per_s.estimate / all;
+    }
     findings
 }
 
@@ -58,6 +62,12 @@ fn finding(
     let domains: BTreeSet<&str> = sites.iter().map(|site| site.domain).collect();
     Some(Finding {
         application_frame,
+        source_line: None,
+        verdict: judgement.verdict.name(),
+        confidence: judgement.confidence,
+        survival: judgement.survival,
+        share_of_growth: 0.0,
+        reasons: judgement.reasons,
         growth_bytes_per_s: rate(with_sampling_errors(judgement.rate?, parts)),
         live_bytes,
         live_bytes_error: together(sites.iter().filter_map(|site| site.live_bytes_error)),

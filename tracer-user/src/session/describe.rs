@@ -62,10 +62,6 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
                 .collect(),
         },
         end: EndReason::Unknown,
-        tracer: None,
-        python_objects: None,
-        node: None,
-        processes: Vec::new(),
-        children_missed: 0,
+        ..Meta::default()
     }
 }

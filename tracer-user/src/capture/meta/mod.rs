@@ -1,6 +1,14 @@
 //! The circumstances of a recording, as captures keep them. JSON within the capture: fields may be
 //! added, and absent ones take their default.
 
+mod mark;
+mod residency;
+mod source_line;
+
+pub use mark::Mark;
+pub use residency::{MemoryLimit, Residency};
+pub use source_line::SourceLine;
+
 use crate::warning::Warning;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,6 +40,14 @@ pub struct Meta {
     pub python_objects: Option<PythonObjects>,
     /// The target's V8, where it has one.
     pub node: Option<NodeMeta>,
+    /// Where its resident memory was, in the order of time; a bounded number of readings.
+    pub residency: Vec<Residency>,
+    /// What bounds its memory.
+    pub memory_limits: Vec<MemoryLimit>,
+    /// Moments that have a meaning, in the order of time.
+    pub marks: Vec<Mark>,
+    /// Lines of source code that findings point at.
+    pub source_lines: Vec<SourceLine>,
 }
 
 /// The V8 of a target, at the session's end.

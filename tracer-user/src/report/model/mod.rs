@@ -1,6 +1,10 @@
 //! What a report says. Serialises as report.json (docs/report-schema.md): a changed or removed
 //! field raises [`SCHEMA_VERSION`], an added one does not.
 
+mod ledger;
+
+pub use ledger::*;
+
 use crate::capture::{
     EndReason, Host, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta, TracerMemory,
     Window,
@@ -27,7 +31,12 @@ pub struct Report {
     pub totals: TotalsReport,
     /// Growing sites by the application frame that they share, fastest first.
     pub findings: Vec<Finding>,
-    /// The same of sites that grew while no garbage collection could have freed what they hold.
+    /// Where resident memory went; `None` where it was not read.
+    pub ledger: Option<LedgerReport>,
+    /// The limit that is reached first, where memory grows and there is one.
+    pub limit: Option<LimitReport>,
+    /// The same as `findings` of sites that grew while no garbage collection could have freed what
+    /// they hold.
     pub pending: Vec<Finding>,
     /// Growing ones first, then pending ones, the fastest first; then by live bytes.
     pub sites: Vec<Site>,
@@ -200,6 +209,18 @@ pub struct V8HeapReport {
 #[allow(missing_docs)]
 pub struct Finding {
     pub application_frame: FrameReport,
+    /// The line of code that it points at, where that could be read when the session ended.
+    pub source_line: Option<String>,
+    /// Of all its sites together.
+    pub verdict: &'static str,
+    /// How sure that is, 0 to 1; `None` where no test was made.
+    pub confidence: Option<f64>,
+    /// Of what was born early in the window, the share still live at its end; 0 to 1.
+    pub survival: Option<f64>,
+    /// Its rate over the sum of the rates of all findings, 0 to 1.
+    pub share_of_growth: f64,
+    /// What the verdict rests on, in sentences.
+    pub reasons: Vec<String>,
     pub growth_bytes_per_s: Rate,
     pub live_bytes: u64,
     /// As in a site.
@@ -242,6 +263,14 @@ pub struct Site {
     pub growth_bytes_per_s: Option<Rate>,
     /// How much of the window that is, nanoseconds.
     pub followed_ns: u64,
+    pub confidence: Option<f64>,
+    pub survival: Option<f64>,
+    /// What it fills up to, bytes of this window; for `filling` only.
+    pub bound_bytes: Option<u64>,
+    /// From one peak to the next; for `sawtooth` only.
+    pub period_ns: Option<u64>,
+    /// How much longer it would have to be watched; for `not-enough-data` only.
+    pub needs_ns: Option<u64>,
     pub reasons: Vec<String>,
     /// Why outer frames are missing; `None` when the stack is whole.
     pub truncated: Option<&'static str>,
