@@ -3,7 +3,7 @@
 //! `OUTLIVE_FUZZ_SECONDS` makes it last longer, `OUTLIVE_FUZZ_SEED` start elsewhere; what failed is
 //! told by seed and round, and comes again with the same seed.
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::work_time::work_time;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,6 @@ const BORDERS: [u64; 9] = [0, 1, 7, 0x7f, 0xffff, 0x7fff_ffff, 0xffff_ffff, 1 <<
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// What this thread has worked so far: a machine busy with other things does not count.
-pub fn work_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Hands mutations of `inputs` to `check`, which must neither panic nor dawdle.

@@ -22,3 +22,4 @@ pub mod tick;
 pub mod units;
 pub mod unwind;
 pub mod warning;
+mod work_time;

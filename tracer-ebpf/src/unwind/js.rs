@@ -10,7 +10,7 @@ use super::{
     step, window,
 };
 use crate::{process, thread::ThreadState};
-use aya_ebpf::helpers::{bpf_probe_read_user, generated};
+use aya_ebpf::helpers::generated;
 use core::ffi::c_void;
 use tracer_common::{
     record::STACK_WORDS,
@@ -141,7 +141,7 @@ fn place_of(key: u64) -> usize {
 #[inline(always)]
 fn read_function(thread: &mut ThreadState, layout: &V8Layout, function: u64, key: u64) -> Memory {
     let unknown = Memory { key: 0, shared_avma: 0, cookie: 0, has_bytecode: 1 };
-    let shared = read(function + u64::from(layout.function_shared)).and_then(object);
+    let shared = window::lone_word(function + u64::from(layout.function_shared)).and_then(object);
     let Some(shared_avma) = shared else { return unknown };
     let Some(words) = read_shared(thread, layout, shared_avma) else { return unknown };
     let cookie = cookie(words.name, words.script);
@@ -209,11 +209,4 @@ fn object(word: u64) -> Option<u64> {
 #[inline(always)]
 fn small_integer(word: u64) -> Option<i32> {
     (word & 1 == 0).then_some((word >> SMALL_INTEGER_SHIFT) as i32)
-}
-
-/// A word of the target.
-#[inline(always)]
-fn read(address: u64) -> Option<u64> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
 }

@@ -6,7 +6,7 @@
 
 use super::{mix, window};
 use crate::{configuration::config, process, thread::ThreadState};
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
 use tracer_common::{
     limits::MAX_PYTHON_FRAMES,
     python::{INSTR_POINTER, NO_OFFSET, PYTHON_NONE, PythonLayout, TSS_GLIBC},
@@ -144,9 +144,9 @@ fn word(thread: &ThreadState, offset: u32) -> u64 {
 fn innermost_frame(layout: &PythonLayout) -> Result<u64, u32> {
     let state = thread_state(layout)?;
     let unreadable = walk_end::UNREADABLE;
-    let mut frame = read(state + u64::from(layout.tstate_frame)).ok_or(unreadable)?;
+    let mut frame = window::lone_word(state + u64::from(layout.tstate_frame)).ok_or(unreadable)?;
     if layout.cframe_frame != NO_OFFSET && frame != 0 {
-        frame = read(frame + u64::from(layout.cframe_frame)).ok_or(unreadable)?;
+        frame = window::lone_word(frame + u64::from(layout.cframe_frame)).ok_or(unreadable)?;
     }
     if frame == 0 { Err(walk_end::ABSENT) } else { Ok(frame) }
 }
@@ -167,14 +167,14 @@ fn thread_state(layout: &PythonLayout) -> Result<u64, u32> {
     // A thread state of another thread where only this thread's can be: the word is damaged.
     let mut end = walk_end::ABSENT;
     if layout.current_avma != 0
-        && let Some(state) = read(layout.current_avma)
+        && let Some(state) = window::lone_word(layout.current_avma)
         && is_own(layout, state, fs)
     {
         return Ok(state);
     }
     let has_tls = layout.tls_offset != 0 || layout.tls_module != 0;
     if has_tls && let Some(block) = tls_block(layout, fs) {
-        match read(block.wrapping_add_signed(layout.tls_offset)) {
+        match window::lone_word(block.wrapping_add_signed(layout.tls_offset)) {
             Some(state) if state != 0 => {
                 if is_own(layout, state, fs) {
                     return Ok(state);
@@ -184,7 +184,8 @@ fn thread_state(layout: &PythonLayout) -> Result<u64, u32> {
             _ => {}
         }
         if layout.gilstate_tls_offset != 0
-            && let Some(state) = read(block.wrapping_add_signed(layout.gilstate_tls_offset))
+            && let Some(state) =
+                window::lone_word(block.wrapping_add_signed(layout.gilstate_tls_offset))
             && state != 0
         {
             if is_own(layout, state, fs) {
@@ -208,7 +209,7 @@ fn thread_state(layout: &PythonLayout) -> Result<u64, u32> {
 #[inline(always)]
 fn is_own(layout: &PythonLayout, state: u64, fs: u64) -> bool {
     layout.tstate_thread_id == NO_OFFSET
-        || read(state.wrapping_add(u64::from(layout.tstate_thread_id))) == Some(fs)
+        || window::lone_word(state.wrapping_add(u64::from(layout.tstate_thread_id))) == Some(fs)
 }
 
 /// What thread-local offsets are relative to: the thread pointer, or the thread's block of a
@@ -218,7 +219,7 @@ fn tls_block(layout: &PythonLayout, fs: u64) -> Option<u64> {
     if layout.tls_module == 0 {
         return Some(fs);
     }
-    let dtv = read(fs + DTV)?;
+    let dtv = window::lone_word(fs + DTV)?;
     let module = u64::from(layout.tls_module);
     // glibc: {block, to be freed} an entry, the number of entries two words before the first;
     // musl: a word an entry, the number of entries in the first.
@@ -227,18 +228,18 @@ fn tls_block(layout: &PythonLayout, fs: u64) -> Option<u64> {
     } else {
         (dtv, dtv.wrapping_add(8 * module))
     };
-    if read(count_at)? < module {
+    if window::lone_word(count_at)? < module {
         return None;
     }
     // glibc marks a block that was never used with all ones.
-    read(entry_at).filter(|block| *block != 0 && *block != u64::MAX)
+    window::lone_word(entry_at).filter(|block| *block != 0 && *block != u64::MAX)
 }
 
 /// Through the pthread key: valid with the GIL held and released.
 #[inline(always)]
 fn state_by_key(layout: &PythonLayout, fs: u64) -> Option<u64> {
     // Py_tss_t: is_initialized, then the key.
-    let tss = read(layout.tss_avma)?;
+    let tss = window::lone_word(layout.tss_avma)?;
     let key = (tss >> 32) as u32;
     if tss as u32 == 0 || key >= 1024 {
         return None;
@@ -247,20 +248,14 @@ fn state_by_key(layout: &PythonLayout, fs: u64) -> Option<u64> {
         let (block, index) = if key < FIRST_LEVEL_KEYS {
             (fs + GLIBC_FIRST_BLOCK, key)
         } else {
-            let block = read(fs + GLIBC_BLOCKS + 8 * u64::from(key / FIRST_LEVEL_KEYS))?;
+            let block =
+                window::lone_word(fs + GLIBC_BLOCKS + 8 * u64::from(key / FIRST_LEVEL_KEYS))?;
             (block, key % FIRST_LEVEL_KEYS)
         };
-        read(block + 16 * u64::from(index) + 8)?
+        window::lone_word(block + 16 * u64::from(index) + 8)?
     } else {
-        let block = read(fs + MUSL_TSD)?;
-        read(block + 8 * u64::from(key))?
+        let block = window::lone_word(fs + MUSL_TSD)?;
+        window::lone_word(block + 8 * u64::from(key))?
     };
     (state != 0).then_some(state)
-}
-
-/// A word of the target.
-#[inline(always)]
-fn read(address: u64) -> Option<u64> {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
 }

@@ -31,6 +31,13 @@ pub fn word(thread: &mut ThreadState, address: u64) -> Result<u64, u32> {
     held(thread, address).ok_or(walk_end::UNREADABLE)
 }
 
+/// The word at `address` of the target, which no window is about.
+#[inline(always)]
+pub fn lone_word(address: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address.
+    unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64) }.ok()
+}
+
 #[inline(always)]
 fn held(thread: &ThreadState, address: u64) -> Option<u64> {
     let offset = address.wrapping_sub(thread.window_start);

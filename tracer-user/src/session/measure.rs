@@ -22,9 +22,7 @@ pub fn own_peak_bytes() -> u64 {
 
 /// Time since boot without sleep (CLOCK_MONOTONIC), as the kernel side gives it; nanoseconds.
 pub fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes to a valid structure of ours; the clock always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 

@@ -41,9 +41,17 @@ pub struct Status {
     pub seccomp: u32,
     /// Effective capabilities, one bit each.
     pub capabilities: u64,
+    /// Signals that it handles itself, one bit each: bit 0 is signal 1.
+    pub caught_signals: u64,
 }
 
 impl Status {
+    /// Whether it has a handler for `signal` (1 to 64).
+    pub fn handles(&self, signal: u32) -> bool {
+        signal.checked_sub(1).and_then(|bit| self.caught_signals.checked_shr(bit)).unwrap_or(0) & 1
+            != 0
+    }
+
     /// Of process or thread `pid`.
     pub fn read(pid: u32) -> io::Result<Self> {
         Ok(Self::parse(&String::from_utf8_lossy(&read_bounded(
@@ -66,6 +74,7 @@ impl Status {
                 "Uid" => status.uid = number(),
                 "Seccomp" => status.seccomp = number(),
                 "CapEff" => status.capabilities = u64::from_str_radix(value, 16).unwrap_or(0),
+                "SigCgt" => status.caught_signals = u64::from_str_radix(value, 16).unwrap_or(0),
                 _ => {}
             }
         }
@@ -202,12 +211,14 @@ mod tests {
     #[test]
     fn status_keeps_what_it_knows() {
         let status = Status::parse(
-            "Name:\ta: b\nTgid:\t12\nUid:\t1000\t0\t0\t0\nSeccomp:\t2\nCapEff:\t00000000a80425fb\nx\n",
+            "Name:\ta: b\nTgid:\t12\nUid:\t1000\t0\t0\t0\nSeccomp:\t2\nCapEff:\t00000000a80425fb\nSigCgt:\t8000000000000201\nx\n",
         );
         assert_eq!(
             (status.name.as_str(), status.tgid, status.uid, status.seccomp),
             ("a: b", 12, 1000, 2)
         );
         assert_eq!(status.capabilities, 0xa804_25fb);
+        let handled: Vec<u32> = (0..70).filter(|signal| status.handles(*signal)).collect();
+        assert_eq!(handled, [1, 10, 64]);
     }
 }

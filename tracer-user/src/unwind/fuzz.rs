@@ -1,7 +1,8 @@
 //! Garbage in, a sound table out: damaged files and damaged unwind information.
 
 use super::*;
-use crate::fuzz::{fuzz, work_time};
+use crate::fuzz::fuzz;
+use crate::work_time::work_time;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! How long the naming of one frame takes because something about it is new: functions, scripts,
 //! code and source maps are the target's, and may be as many and as large as it likes.
 
+use crate::work_time::work_time;
 use std::time::{Duration, Instant};
 
 /// Longest that new things about one frame are begun, in time of a processor: that others keep it
@@ -59,12 +60,4 @@ impl Learning {
     pub(super) fn took(&self) -> Duration {
         self.took
     }
-}
-
-/// What this thread has worked so far.
-fn work_time() -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a structure of the kind that the call fills.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }

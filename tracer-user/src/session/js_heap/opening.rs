@@ -9,6 +9,7 @@ use super::{
 use crate::{
     runtime::node::inspector::{self, Endpoint, Options},
     session::descriptor::pidfd,
+    target::status::Status,
 };
 use std::{
     os::fd::AsRawFd as _,
@@ -101,7 +102,8 @@ impl Asker<'_> {
         let process = pidfd(target.tgid).map_err(|error| error.to_string())?;
         let process = process.filter(|_| target.is_alive()).ok_or("it has ended")?;
         // An exec since it was judged leaves the signal to the kernel, which would kill.
-        if !handles_sigusr1(target.tgid) {
+        let status = Status::read(target.tgid);
+        if !status.is_ok_and(|status| status.handles(libc::SIGUSR1 as u32)) {
             return Err("it does not handle the signal any more".to_owned());
         }
         let no_info = std::ptr::null::<libc::siginfo_t>();
@@ -163,13 +165,4 @@ impl Asker<'_> {
             self.listen_for(if said { LATE_PERIOD } else { OPENING_PERIOD });
         }
     }
-}
-
-/// Whether a process has a handler for SIGUSR1 at the moment, as /proc tells.
-fn handles_sigusr1(tgid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{tgid}/status")).unwrap_or_default();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    caught
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .is_some_and(|mask| mask & (1 << (libc::SIGUSR1 - 1)) != 0)
 }
