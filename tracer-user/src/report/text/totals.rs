@@ -1,0 +1,83 @@
+//! What all stacks add up to, and what watching them cost.
+
+use super::of_ended;
+use crate::report::focus::printable;
+use crate::report::model::Report;
+use crate::units;
+use std::fmt::{self, Write};
+
+/// Which process, of what kind, and in which container or control group.
+fn target(report: &Report) -> String {
+    let target = &report.target;
+    let mut text = format!("PID {}, {}", target.pid, target.exe);
+    if let Some(version) = &target.runtime_version {
+        text += &format!(" ({} {version})", target.runtime);
+    }
+    if let Some(container) = &target.container {
+        text += &format!(", container {}", container.chars().take(12).collect::<String>());
+    } else if let Some(cgroup) = target.cgroup.as_deref().filter(|cgroup| *cgroup != "/") {
+        text += &format!(", control group {cgroup}");
+    }
+    text
+}
+
+/// The sums.
+pub(super) fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
+    writeln!(out, "   target     {}", printable(&target(report)))?;
+    let totals = report.totals;
+    let mut line = |name: &str, bytes: u64, blocks: u64, ended: &str| {
+        writeln!(
+            out,
+            "   {name:<10} {:>10} in {} blocks{ended}",
+            units::bytes(bytes),
+            units::count(blocks)
+        )
+    };
+    line("live", totals.live_bytes, totals.live_blocks, &of_ended(totals.ended_live_bytes))?;
+    line("allocated", totals.allocated_bytes, totals.allocated_blocks, "")?;
+    line("freed", totals.freed_bytes, totals.freed_blocks, "")?;
+    writeln!(
+        out,
+        "   {} more freed blocks were from before attach or below the size floor",
+        units::count(totals.freed_unknown_blocks)
+    )?;
+    if let Some(memory) = report.memory {
+        let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
+        writeln!(
+            out,
+            "   resident   {:>10} at first, {} at last{}",
+            units::bytes(first),
+            units::bytes(last),
+            // A sum would count the pages that processes share once for each.
+            match report.processes.len() < 2 {
+                true => String::new(),
+                false => format!(", of PID {} alone", report.target.pid),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// What the probes took.
+pub(super) fn write_cost(out: &mut String, report: &Report) -> fmt::Result {
+    match report.overhead {
+        Some(cost) => writeln!(
+            out,
+            "   {} probe hits/s, {:.0} ns in our programs and {:.0} ns for the trap each: {:.2} % of one core",
+            units::count(cost.hits_per_s.round() as u64),
+            cost.program_ns_per_hit,
+            cost.trap_ns_per_hit,
+            cost.share_of_one_core * 100.0,
+        )?,
+        None => writeln!(
+            out,
+            "   not measured: no probe was hit while outlive timed its programs (200 ms in every 5 s)"
+        )?,
+    }
+    if let Some(tracer) = report.tracer {
+        let (own, maps) =
+            (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
+        writeln!(out, "   outlive took {own}, its kernel maps {maps}")?;
+    }
+    Ok(())
+}
