@@ -3,6 +3,9 @@
 //! Renders nothing.
 
 mod crc;
+mod cut;
+#[cfg(test)]
+mod cut_tests;
 mod decode;
 mod encode;
 mod meta;
@@ -17,7 +20,7 @@ pub use meta::{
     ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings, SourceLine,
     TargetMeta, TracerMemory, Window,
 };
-pub use reader::{CaptureError, read, read_from};
+pub use reader::{CaptureError, read, read_from, read_until};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};
 
 use crate::aggregate::Aggregate;

@@ -3,8 +3,9 @@
 use super::decode::{self, DecodeError};
 use super::{
     MAGIC, MAX_FRAME_TEXT_BYTES, MAX_RECORD_BYTES, RecordedWarning, Recording, VERSION,
-    crc::checksum, kind,
+    crc::checksum, cut::cut_off, kind,
 };
+use crate::tick::MemorySplit;
 use bytes::Buf;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -64,15 +65,43 @@ pub fn read(path: &Path) -> Result<Recording, CaptureError> {
     read_from(BufReader::new(File::open(path)?))
 }
 
+/// As [`read`], of the session as it would have been had it ended at the last tick that is not
+/// later than `until_ns` (nanoseconds since it began).
+///
+/// # Errors
+/// As [`read`].
+pub fn read_until(path: &Path, until_ns: u64) -> Result<Recording, CaptureError> {
+    let input = BufReader::new(File::open(path)?);
+    let (recording, cut) = read_ticks_until(input, until_ns)?;
+    Ok(match cut {
+        Cut { ticks: 0, .. } => recording,
+        cut => cut_off(recording, until_ns, cut.memory),
+    })
+}
+
 /// Reads a capture from a stream; see [`read`].
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_from(input: impl Read) -> Result<Recording, CaptureError> {
+    read_ticks_until(input, u64::MAX).map(|(recording, _)| recording)
+}
+
+/// What was left out.
+#[derive(Clone, Copy, Default)]
+struct Cut {
+    ticks: u64,
+    /// As the last tick that was left out had it.
+    memory: Option<MemorySplit>,
+}
+
+fn read_ticks_until(input: impl Read, until_ns: u64) -> Result<(Recording, Cut), CaptureError> {
     let mut reader = Reader {
         input,
         at_bytes: 0,
         version: 0,
+        until_ns,
+        cut: Cut::default(),
         ticks: 0,
         unknown: 0,
         texts: Vec::new(),
@@ -84,13 +113,16 @@ pub fn read_from(input: impl Read) -> Result<Recording, CaptureError> {
     if reader.unknown > 0 {
         reader.recording.aggregate.note_loss("unknown_capture_records", reader.unknown);
     }
-    Ok(reader.recording)
+    Ok((reader.recording, reader.cut))
 }
 
 struct Reader<R> {
     input: R,
     at_bytes: u64,
     version: u32,
+    /// Ticks behind this time are left out.
+    until_ns: u64,
+    cut: Cut,
     ticks: u64,
     unknown: u64,
     texts: Vec<String>,
@@ -153,7 +185,13 @@ impl<R: Read> Reader<R> {
         match kind {
             kind::META => recording.meta = decode::json(payload)?,
             kind::TICK => {
-                recording.aggregate.apply(&decode::tick(payload, self.version)?);
+                let tick = decode::tick(payload, self.version)?;
+                if tick.at_ns <= self.until_ns {
+                    recording.aggregate.apply(&tick);
+                } else {
+                    self.cut.ticks += 1;
+                    self.cut.memory = tick.memory.or(self.cut.memory);
+                }
                 self.ticks += 1;
             }
             kind::RAW_STACK => {

@@ -345,7 +345,7 @@ fn captures_that_lie_are_refused_or_reported_without_harm() {
         if let Ok(recording) = read_from(bytes.as_slice()) {
             let report = crate::report::build(&recording, &crate::growth::Limits::default());
             let _ = (
-                crate::report::text(&report, true),
+                crate::report::text(&report, true, crate::report::Detail::Full),
                 crate::report::folded(&report, crate::report::View::Live),
                 crate::report::json(&report),
                 crate::report::svg(&report, crate::report::View::Growth),

@@ -58,6 +58,12 @@ Examples:
   sudo outlive run --js-heap -- node app.js")]
     Run(Run),
     /// Make a report from a capture, here or on another machine
+    #[command(after_help = "\
+Examples:
+  outlive report findings/capture.outlive --full
+  outlive report findings/capture.outlive@90s
+  outlive report findings/capture.outlive --format markdown -o leak.md
+  outlive report findings/capture.outlive --format pprof -o live.pb.gz")]
     Report(Report),
     /// Compare two captures, or two moments of one
     #[command(after_help = "\
@@ -97,6 +103,9 @@ pub struct Watch {
     /// Form of the report on stdout.
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
+    /// Show all findings, reasons and frames, and each kind of loss, also where it is zero.
+    #[arg(long)]
+    pub full: bool,
     /// Exit with 1 when something grows.
     #[arg(long)]
     pub fail_on_growth: bool,
@@ -168,6 +177,8 @@ pub enum JsHeap {
 pub enum ReportFormat {
     /// For people.
     Text,
+    /// For people, as a page for an issue or a pull request.
+    Markdown,
     /// For scripts; see docs/report-schema.md.
     Json,
 }
@@ -203,14 +214,17 @@ pub struct Run {
 /// Make a report from a capture.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The capture (capture.outlive of --out).
-    pub capture: PathBuf,
+    /// The capture (capture.outlive of --out); FILE@90s: as if the session had ended at that moment.
+    pub capture: OsString,
     /// Form of the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
     /// What the widths of a flamegraph, or the numbers of folded stacks, mean.
     #[arg(long, value_enum, default_value_t = View::Live)]
     pub view: View,
+    /// Show all findings, reasons and frames, and each kind of loss, also where it is zero.
+    #[arg(long)]
+    pub full: bool,
     /// Write here instead of to stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -224,6 +238,8 @@ pub struct Report {
 pub enum Format {
     /// For people.
     Text,
+    /// For people, as a page for an issue or a pull request.
+    Markdown,
     /// For scripts; see docs/report-schema.md.
     Json,
     /// Folded stacks, one a line, outermost frame first.

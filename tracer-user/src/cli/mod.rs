@@ -4,6 +4,7 @@
 mod arguments;
 mod diff;
 mod look;
+mod moment;
 mod report;
 mod trace;
 

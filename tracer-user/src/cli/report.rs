@@ -1,7 +1,14 @@
 //! `outlive report`.
 
 use super::arguments::{Format, Report, View};
-use crate::{capture, growth, report, session};
+use super::moment::named;
+use crate::report::diff::Moment;
+use crate::{
+    capture::{self, Recording},
+    growth,
+    report::{self, Detail},
+    session,
+};
 use anyhow::{Context as _, Result, bail};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -14,15 +21,18 @@ pub fn report(verb: &Report) -> Result<u8> {
             "a pprof profile is binary and would garble the terminal; name a file, such as -o live.pb.gz"
         );
     }
-    let recording = capture::read(&verb.capture)?;
+    let (path, moment) = named(&verb.capture)?;
+    let recording = read_at(&path, moment)?;
     let report = report::build(&recording, &growth::Limits::default());
     let view = match verb.view {
         View::Live => report::View::Live,
         View::Growth => report::View::Growth,
         View::Allocated => report::View::Allocated,
     };
+    let detail = if verb.full { Detail::Full } else { Detail::Folded };
     let bytes = match verb.format {
-        Format::Text => report::text(&report, to_terminal).into_bytes(),
+        Format::Text => report::text(&report, to_terminal, detail).into_bytes(),
+        Format::Markdown => report::markdown(&report, detail).into_bytes(),
         Format::Json => report::json(&report).into_bytes(),
         Format::Folded => report::folded(&report, view).into_bytes(),
         Format::Svg => report::svg(&report, view).context("drawing the flamegraph")?,
@@ -30,6 +40,16 @@ pub fn report(verb: &Report) -> Result<u8> {
     };
     deliver(&bytes, verb.output.as_deref())?;
     Ok(report::outcome(&report, verb.fail_on_growth))
+}
+
+/// The recording as it was at a moment. The file is read twice where that is not the end: only at
+/// its end does it say how long the window was and how often it was read.
+fn read_at(path: &Path, moment: Moment) -> Result<Recording> {
+    let whole = capture::read(path)?;
+    Ok(match moment.until_ns(&path.display().to_string(), &whole)? {
+        None => whole,
+        Some(until_ns) => capture::read_until(path, until_ns)?,
+    })
 }
 
 /// Writes to a file, or to stdout where none is named.

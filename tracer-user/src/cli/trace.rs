@@ -4,7 +4,7 @@ use super::arguments::{Attach, ReportFormat, Run, Watch};
 use crate::{
     growth,
     probe::Limits,
-    report,
+    report::{self, Detail},
     session::{self, Config, Outcome, Whom},
     target,
 };
@@ -52,13 +52,15 @@ fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
     };
     let Outcome { recording, folder } = session::watch(config)?;
     let report = report::build(&recording, &growth::Limits::default());
+    let detail = if watch.full { Detail::Full } else { Detail::Folded };
     if let Some(folder) = folder {
-        session::write_reports(&folder, &report)?;
+        session::write_reports(&folder, &report, detail)?;
         eprintln!("outlive: capture, reports and flamegraphs are in {}", folder.display());
     }
     let mut stdout = std::io::stdout().lock();
     let text = match watch.format {
-        ReportFormat::Text => report::text(&report, stdout.is_terminal()),
+        ReportFormat::Text => report::text(&report, stdout.is_terminal(), detail),
+        ReportFormat::Markdown => report::markdown(&report, detail),
         ReportFormat::Json => report::json(&report),
     };
     let code = report::outcome(&report, watch.fail_on_growth);

@@ -9,19 +9,24 @@ use crate::stack::FrameKind;
 /// Node.js itself, any Python or JavaScript frame; else, for machine code, the first frame in the
 /// executable `exe`; else the leaf.
 pub(super) fn application_frame(frames: &[FrameReport], exe: &str) -> Option<usize> {
-    let scripted = |frame: &FrameReport| matches!(frame.kind, FrameKind::Python | FrameKind::Js);
     let first = |wanted: &dyn Fn(&FrameReport) -> bool| frames.iter().position(wanted);
-    first(&|frame| scripted(frame) && !is_library(frame))
+    first(&|frame| is_scripted(frame) && !is_library(frame))
         .or_else(|| first(&|frame| file_of_js(frame).is_some_and(|file| !is_of_node(file))))
         .or_else(|| first(&|frame| file_of_js(frame).is_some()))
-        .or_else(|| first(&scripted))
+        .or_else(|| first(&is_scripted))
         .or_else(|| {
             first(&|frame| frame.kind == FrameKind::Native && frame.module.as_deref() == Some(exe))
         })
         .or_else(|| first(&|_| true))
 }
 
-fn is_library(frame: &FrameReport) -> bool {
+/// Whether it is a function of Python or JavaScript.
+pub(super) fn is_scripted(frame: &FrameReport) -> bool {
+    matches!(frame.kind, FrameKind::Python | FrameKind::Js)
+}
+
+/// Whether a function of Python or JavaScript belongs to a package or to the language.
+pub(super) fn is_library(frame: &FrameReport) -> bool {
     let Some(file) = frame.file.as_deref() else { return true };
     let marks =
         ["/site-packages/", "/dist-packages/", "/lib/python3", "/lib64/python3", "/node_modules/"];

@@ -48,7 +48,7 @@ pub(super) fn in_words(walks: &Walks) -> Option<String> {
         if results.is_empty() { String::new() } else { format!(" ({})", results.join(", ")) };
     Some(format!(
         "all frames have names in {} of their allocations{results}",
-        super::text::share(whole)
+        super::telling::share(whole)
     ))
 }
 

@@ -10,6 +10,7 @@ mod folded;
 mod javascript;
 mod json;
 mod loss;
+mod markdown;
 mod model;
 mod outcome;
 mod pprof;
@@ -20,6 +21,9 @@ mod profiles;
 mod resident;
 mod summary;
 mod svg;
+mod telling;
+#[cfg(test)]
+mod telling_tests;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -30,10 +34,12 @@ mod v8_tests;
 pub use build::build;
 pub use folded::render as folded;
 pub use json::render as json;
+pub use markdown::render as markdown;
 pub use model::*;
 pub use outcome::outcome;
 pub use pprof::render as pprof;
 pub use svg::render as svg;
+pub use telling::Detail;
 pub use text::render as text;
 
 /// What a flamegraph's widths mean.

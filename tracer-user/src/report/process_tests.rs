@@ -123,7 +123,7 @@ fn a_share_is_of_the_growth_of_the_processes_that_hold_it() {
     assert_eq!(found.findings.len(), 1);
     // 6 KiB of the 16 KiB a second by which the two grow.
     assert_near(found.findings[0].share_of_resident_growth, 0.375);
-    let text = text(&found, false);
+    let text = text(&found, false, Detail::Folded);
     assert!(text.contains("38 % of the growth in resident memory of those processes"), "{text}");
     assert!(text.contains("50.0 MiB at last, of PID 100 alone"), "{text}");
 }
@@ -200,7 +200,7 @@ fn what_a_process_held_is_gone_with_it() {
     assert_eq!(merged.sums.allocated_bytes, held + gone);
     assert_eq!((merged.processes[0].pid, merged.processes[0].sums.live_bytes), (pid(0), held));
     assert_eq!((merged.processes[1].pid, merged.processes[1].sums.live_bytes), (pid(1), 0));
-    let text = text(&found, false);
+    let text = text(&found, false, Detail::Folded);
     assert!(text.contains(", of which 240.0 KiB in processes that have ended"), "{text}");
     let live = folded(&found, View::Live);
     assert!(live.ends_with(&format!(" {held}\n")) && live.lines().count() == 1, "{live}");
@@ -265,7 +265,7 @@ fn forged_numbers_do_not_overflow() {
         let arenas = found.python_objects.as_ref().and_then(|python| python.unattributed_bytes);
         assert_eq!(arenas, ended_ns.is_none().then_some(u64::MAX));
         assert!(json(&found).contains("18446744073709551615"));
-        assert!(text(&found, false).contains("16.0 EiB"));
+        assert!(text(&found, false, Detail::Folded).contains("16.0 EiB"));
         for view in View::ALL {
             assert!(svg(&found, view).is_ok_and(|svg| !svg.is_empty()), "{view:?}");
         }

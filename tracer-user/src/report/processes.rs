@@ -240,9 +240,9 @@ pub(super) fn parts_of_finding(sites: &[&Site]) -> Vec<FindingPart> {
 }
 
 /// `in 4 processes: 1201 12.1 MiB, 1202 11.9 MiB ...`; nothing where only one was followed.
-pub(super) fn write_parts(out: &mut String, report: &Report, finding: &Finding) -> fmt::Result {
+pub(super) fn parts_in_words(report: &Report, finding: &Finding) -> Option<String> {
     if report.processes.len() < 2 || finding.processes.is_empty() {
-        return Ok(());
+        return None;
     }
     let mut named: Vec<String> = finding
         .processes
@@ -254,7 +254,7 @@ pub(super) fn write_parts(out: &mut String, report: &Report, finding: &Finding) 
         named.push("...".into());
     }
     let processes = if finding.processes.len() == 1 { "process" } else { "processes" };
-    writeln!(out, "   in {} {processes}: {}", finding.processes.len(), named.join(", "))
+    Some(format!("in {} {processes}: {}", finding.processes.len(), named.join(", ")))
 }
 
 /// The table of processes for people; nothing where only one was followed.

@@ -1,52 +1,73 @@
-//! The answer in one sentence.
+//! The answer in one sentence: what grows, how fast, since where, how sure that is, and when memory
+//! runs out; where nothing grows, what it is instead.
 
-use super::focus::label;
+use super::focus::{label, printable};
 use super::model::*;
+use super::telling::{Detail, limit, others, sure};
 use crate::growth::Verdict;
 use crate::units;
 
 pub(super) fn summary(report: &Report, too_short: bool) -> Summary {
-    let grew = report.findings.first().map(|top| {
-        let rate = top.growth_bytes_per_s;
-        let per_hour = |bytes_per_s: f64| units::unsigned(bytes_per_s * 3600.0 / 1e6);
-        format!(
-            "{} ({}..{}) held since {}{}",
-            units::megabytes_per_hour(rate.estimate),
-            per_hour(rate.low),
-            per_hour(rate.high),
-            label(&top.application_frame),
-            others(report.findings.len()),
-        )
-    });
-    let watched = units::duration(report.window.duration_ns);
-    let (status, sentence) = match (report.lossy.as_slice(), grew) {
-        ([], Some(grew)) => (Status::Growing, format!("GROWING: {grew}.")),
-        ([], None) if too_short => (
-            Status::Inconclusive,
-            format!("INCONCLUSIVE: {watched} gave too few ticks to judge; watch for longer."),
-        ),
-        ([], None) => match pending(report).or_else(|| unseen_heap(report)) {
-            Some(doubt) => (Status::Inconclusive, format!("INCONCLUSIVE: {doubt}.")),
-            None => (Status::Steady, format!("STEADY: nothing kept growing in {watched}.")),
+    let (status, text) = match (report.lossy.as_slice(), grown(report)) {
+        ([], Some(grown)) => (Status::Growing, format!("GROWING: {grown}")),
+        ([], None) => match doubt(report, too_short) {
+            Some(doubt) => (Status::Inconclusive, format!("INCONCLUSIVE: {doubt}")),
+            None => {
+                let watched = units::duration(report.window.duration_ns);
+                let text = format!("STEADY: nothing kept growing in {watched}");
+                (Status::Steady, format!("{text}{}", instead(report)))
+            }
         },
-        (lost, grew) => {
-            let but =
-                grew.map_or("nothing was seen to grow".to_owned(), |grew| format!("still, {grew}"));
-            (
-                Status::Inconclusive,
-                format!("INCONCLUSIVE: the numbers are incomplete ({}); {but}.", lost.join(", ")),
-            )
+        (lost, grown) => {
+            let but = grown
+                .map_or("nothing was seen to grow".to_owned(), |grown| format!("still, {grown}"));
+            let lost = printable(&lost.join(", "));
+            let text = format!("INCONCLUSIVE: the numbers are incomplete ({lost}); {but}");
+            (Status::Inconclusive, text)
         }
     };
-    Summary { status, sentence }
+    let runs_out = report.limit.as_ref().map_or(String::new(), |reached| {
+        format!("; at this rate memory reaches {}", limit(reached))
+    });
+    Summary { status, sentence: format!("{text}{runs_out}.") }
 }
 
-fn others(findings: usize) -> String {
-    match findings - 1 {
+/// What grows fastest, and how many other places do.
+fn grown(report: &Report) -> Option<String> {
+    let top = report.findings.first()?;
+    let rate = top.growth_bytes_per_s;
+    let per_hour = |bytes_per_s: f64| units::unsigned(bytes_per_s * 3600.0 / 1e6);
+    let sure = top.confidence.map_or(String::new(), |confidence| format!(", {}", sure(confidence)));
+    Some(format!(
+        "{} ({} .. {}) held since {}{sure}{}",
+        units::megabytes_per_hour(rate.estimate),
+        per_hour(rate.low),
+        per_hour(rate.high),
+        label(&top.application_frame),
+        more(report.findings.len()),
+    ))
+}
+
+fn more(findings: usize) -> String {
+    match findings.saturating_sub(1) {
         0 => String::new(),
         1 => ", and 1 more place".into(),
-        more => format!(", and {more} more places"),
+        more => format!(", and {} more places", units::count(more as u64)),
     }
+}
+
+/// Why nothing can be said, where that is so.
+fn doubt(report: &Report, too_short: bool) -> Option<String> {
+    if too_short {
+        let watched = units::duration(report.window.duration_ns);
+        let needs_ns = report.sites.iter().filter_map(|site| site.needs_ns).max();
+        let longer = match needs_ns {
+            Some(needs_ns) if needs_ns > 0 => format!("{} longer", units::duration(needs_ns)),
+            _ => "for longer".to_owned(),
+        };
+        return Some(format!("{watched} gave too few ticks to judge; watch {longer}"));
+    }
+    pending(report).or_else(|| unseen_heap(report))
 }
 
 /// What grew and waits for a garbage collection.
@@ -56,7 +77,7 @@ fn pending(report: &Report) -> Option<String> {
         "{} since {}{}, but no garbage collection has passed since that could have freed it; not a leak yet (--force-gc asks for one)",
         units::megabytes_per_hour(top.growth_bytes_per_s.estimate),
         label(&top.application_frame),
-        others(report.pending.len()),
+        more(report.pending.len()),
     ))
 }
 
@@ -68,4 +89,16 @@ fn unseen_heap(report: &Report) -> Option<String> {
         "nothing that was seen kept growing, but V8's heap did, by about {} (told by its mappings); --js-heap shows which functions",
         units::megabytes_per_hour(heap.growth_bytes_per_s?.estimate),
     ))
+}
+
+/// What it is, if nothing leaks: memory that the ledger has a name for, or else the largest place
+/// that fills, rises and falls, or rose once. Nothing where all is quiet.
+fn instead(report: &Report) -> String {
+    let advice = report.ledger.iter().flat_map(|ledger| &ledger.advice);
+    if let Some(advice) = advice.max_by_key(|advice| advice.bytes) {
+        return format!("; {}", printable(advice.sentence.trim_end_matches('.')));
+    }
+    others(report, Detail::Folded)
+        .first()
+        .map_or(String::new(), |other| format!("; {}", other.clause()))
 }

@@ -131,7 +131,7 @@ pub(super) fn golden(name: &str, found: &str) {
 fn a_leaking_gateway_reads_as_blessed() {
     let report = report(30, true);
     golden("leaking.json", &json(&report));
-    golden("leaking.txt", &text(&report, false));
+    golden("leaking.txt", &text(&report, false, Detail::Folded));
     golden("leaking.folded", &folded(&report, View::Growth));
 }
 
@@ -140,7 +140,7 @@ fn an_innocent_gateway_reads_as_blessed() {
     let report = report(30, false);
     assert_eq!(report.verdict.status, Status::Steady);
     golden("innocent.json", &json(&report));
-    golden("innocent.txt", &text(&report, false));
+    golden("innocent.txt", &text(&report, false, Detail::Folded));
     golden(
         "innocent-growth.svg",
         &String::from_utf8(svg(&report, View::Growth).expect("svg")).expect("text"),

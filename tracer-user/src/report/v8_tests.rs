@@ -209,7 +209,7 @@ fn leaking() -> Report {
 fn a_leaking_node_gateway_reads_as_blessed() {
     let report = leaking();
     golden("node.json", &json(&report));
-    golden("node.txt", &text(&report, false));
+    golden("node.txt", &text(&report, false, Detail::Folded));
     golden("node.folded", &folded(&report, View::Live));
     let svg = svg(&report, View::Live).expect("svg");
     golden("node-live.svg", &String::from_utf8(svg).expect("text"));
@@ -257,7 +257,7 @@ fn buffers_without_a_collection_are_pending_and_nothing_grows() {
     assert_eq!(report.processes[0].verdict, "pending-gc");
     assert_eq!(report.verdict.status, Status::Inconclusive);
     assert_eq!(outcome(&report, true), 3);
-    golden("node-pending.txt", &text(&report, false));
+    golden("node-pending.txt", &text(&report, false, Detail::Folded));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_heap_that_grows_through_collections_and_was_not_seen_inside_is_told() {
     assert_eq!((heap.verdict, heap.full_collections), ("growing", Some(3)));
     let rate = heap.growth_bytes_per_s.expect("rate").estimate;
     assert!((190_000.0..210_000.0).contains(&rate), "{rate}");
-    assert!(text(&report, false).contains("--js-heap shows which functions"));
+    assert!(text(&report, false, Detail::Folded).contains("--js-heap shows which functions"));
 }
 
 #[test]

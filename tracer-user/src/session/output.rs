@@ -1,7 +1,7 @@
 //! Writes files beside and renames them, so that nobody ever finds half a file. Captures and
 //! reports say a lot about a program: they are readable by their owner alone.
 
-use crate::report::{self, Report, View};
+use crate::report::{self, Detail, Report, View};
 use anyhow::{Context as _, Result, ensure};
 use std::{
     io::Write as _,
@@ -58,14 +58,15 @@ impl Drop for Folder {
     }
 }
 
-/// Writes report.json, report.txt, live.svg and growth.svg.
+/// Writes report.json, report.txt (of so much detail), live.svg and growth.svg.
 ///
 /// # Errors
 /// The first file that could not be written.
-pub fn write_reports(folder: &Path, report: &Report) -> Result<()> {
+pub fn write_reports(folder: &Path, report: &Report, detail: Detail) -> Result<()> {
     let svg = |view| report::svg(report, view).context("drawing the flamegraph");
     write_beside(&folder.join("report.json"), report::json(report).as_bytes())?;
-    write_beside(&folder.join("report.txt"), report::text(report, false).as_bytes())?;
+    let text = report::text(report, false, detail);
+    write_beside(&folder.join("report.txt"), text.as_bytes())?;
     write_beside(&folder.join("live.svg"), &svg(View::Live)?)?;
     write_beside(&folder.join("growth.svg"), &svg(View::Growth)?)
 }

@@ -53,6 +53,30 @@ pub(super) struct Answer {
 }
 
 impl Moment {
+    /// The last time at which a tick belongs to it, nanoseconds since the session began; `None` for
+    /// the end, to which all belong. A tick may be a little late: up to a tenth of the interval.
+    ///
+    /// # Errors
+    /// When it lies behind the end of `recording`, which is called `capture`.
+    pub fn until_ns(
+        self,
+        capture: &str,
+        recording: &Recording,
+    ) -> Result<Option<u64>, MomentError> {
+        let duration = match self {
+            Moment::End => return Ok(None),
+            Moment::Start => Duration::ZERO,
+            Moment::After(duration) => duration,
+        };
+        let asked_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let window_ns = length(&recording.meta.window, &ticks(&recording.aggregate));
+        if asked_ns > window_ns {
+            let capture = capture.to_owned();
+            return Err(MomentError::BeyondEnd { capture, window_ns, asked_ns });
+        }
+        Ok(Some(asked_ns.saturating_add(recording.meta.window.interval_ns / LATE)))
+    }
+
     /// The last retained tick at or before it, or as good as at it.
     pub(super) fn answer(
         self,
@@ -60,19 +84,10 @@ impl Moment {
         recording: &Recording,
     ) -> Result<Answer, MomentError> {
         let ticks: Vec<u64> = ticks(&recording.aggregate);
-        let count = match self {
-            Moment::Start => 0,
-            Moment::End => ticks.len(),
-            Moment::After(duration) => {
-                let asked_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-                let window_ns = length(&recording.meta.window, &ticks);
-                if asked_ns > window_ns {
-                    let capture = capture.to_owned();
-                    return Err(MomentError::BeyondEnd { capture, window_ns, asked_ns });
-                }
-                let until_ns = asked_ns.saturating_add(recording.meta.window.interval_ns / LATE);
-                ticks.partition_point(|at_ns| *at_ns <= until_ns)
-            }
+        let count = match (self, self.until_ns(capture, recording)?) {
+            (Moment::Start, _) => 0,
+            (_, None) => ticks.len(),
+            (_, Some(until_ns)) => ticks.partition_point(|at_ns| *at_ns <= until_ns),
         };
         let tick = count.checked_sub(1);
         let at_ns = tick.map_or(0, |index| ticks[index]);

@@ -2,6 +2,7 @@
 
 use super::model::{Change, Diff, DiffSite, Part, SideReport};
 use crate::report::focus::{label, printable};
+use crate::report::telling::Detail;
 use crate::report::text::{fitted, write_stack};
 use crate::units;
 use std::fmt::{self, Write};
@@ -100,7 +101,7 @@ fn write_site(out: &mut String, site: &DiffSite) -> fmt::Result {
         units::count(site.after.live_blocks),
         site.domain,
     )?;
-    write_stack(out, &site.frames, site.application_frame, site.truncated)
+    write_stack(out, &site.frames, site.application_frame, site.truncated, Detail::Folded)
 }
 
 /// Its application frame, and the line where that was before, if it was elsewhere.

@@ -1,113 +1,93 @@
-//! The report for people: the answer first, then what it rests on, then what was not seen.
+//! The report for people: the answer first, then what it rests on, then what was not seen. What is
+//! told is decided in `telling`; here is how it looks.
 
 mod findings;
-mod holders;
+mod layout;
+mod ledger;
 mod stack;
-mod totals;
-mod unseen;
 
+pub(super) use layout::fitted;
 pub(super) use stack::write_stack;
 
-use super::focus::label;
 use super::model::{Report, Status};
-use super::processes;
-use super::v8;
-use crate::units;
+use super::telling::{self, Detail};
+use super::{processes, v8};
+use layout::{Paint, wrapped, write_sentence};
 use std::fmt::{self, Write};
 
-/// Findings that are shown.
-const MAX_FINDINGS: usize = 5;
-/// Characters in a line.
-const WIDTH: usize = 100;
-
-/// Colours, where the reader is a terminal.
-#[derive(Clone, Copy, Debug)]
-struct Paint {
-    color: bool,
-}
-
-impl Paint {
-    /// In the terminal's colour of this number.
-    fn with(self, code: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.with("1", text)
-    }
-}
-
-/// The report as text, with terminal colours when `color` is set.
-pub fn render(report: &Report, color: bool) -> String {
+/// The report as text of at most 100 characters a line, with terminal colours when `color` is set.
+pub fn render(report: &Report, color: bool, detail: Detail) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write_all(&mut out, report, Paint { color });
+    let _ = write_all(&mut out, report, Paint { color }, detail);
     out
 }
 
-fn write_all(out: &mut String, report: &Report, paint: Paint) -> fmt::Result {
+fn write_all(out: &mut String, report: &Report, paint: Paint, detail: Detail) -> fmt::Result {
     let code = match report.verdict.status {
         Status::Growing => "1;31",
         Status::Steady => "1;32",
         Status::Inconclusive => "1;33",
     };
-    writeln!(out, "{}", paint.with(code, &report.verdict.sentence))?;
-    for (number, finding) in report.findings.iter().take(MAX_FINDINGS).enumerate() {
-        writeln!(out)?;
-        let heading = format!("{}. {}", number + 1, label(&finding.application_frame));
-        writeln!(out, "{}", paint.bold(&heading))?;
-        findings::write_finding(out, report, finding)?;
+    writeln!(out, "{}", paint.with(code, &wrapped(&report.verdict.sentence, "", "")))?;
+    findings::write_findings(out, report, detail, paint)?;
+    findings::write_pending(out, report, detail, paint)?;
+    if let Some(ledger) = &report.ledger {
+        writeln!(out, "\n{}", paint.bold("Where resident memory went"))?;
+        ledger::write_ledger(out, ledger)?;
     }
-    if report.findings.len() > MAX_FINDINGS {
-        writeln!(
-            out,
-            "\n{} more growing places are in report.json.",
-            report.findings.len() - MAX_FINDINGS
-        )?;
-    }
+    write_others(out, report, paint, detail)?;
     if report.findings.is_empty() {
-        holders::write_largest(out, report, paint)?;
+        write_largest(out, report, paint, detail)?;
     }
-    holders::write_pending(out, report, paint)?;
     processes::write_table(out, report, &paint.bold("Processes"))?;
     v8::write(out, report, &paint.bold("V8"))?;
+    write_unseen(out, report, paint, detail)?;
     writeln!(out, "\n{}", paint.bold("Totals"))?;
-    totals::write_totals(out, report)?;
+    for (name, text) in telling::totals(report) {
+        writeln!(out, "{}", wrapped(&text, &format!("   {name:<10} "), "              "))?;
+    }
     writeln!(out, "\n{}", paint.bold("Cost"))?;
-    totals::write_cost(out, report)?;
+    telling::cost(report).iter().try_for_each(|line| write_sentence(out, line))
+}
+
+/// What is not growing, and has a name.
+fn write_others(out: &mut String, report: &Report, paint: Paint, detail: Detail) -> fmt::Result {
+    let others = telling::others(report, detail);
+    if others.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{}", paint.bold("Not growing"))?;
+    for other in others {
+        let line = format!("   {:<9} {:<26} {}", other.verdict, other.amount(), other.label);
+        writeln!(out, "{}", fitted(&line))?;
+    }
+    Ok(())
+}
+
+/// Where nothing grows: what holds most.
+fn write_largest(out: &mut String, report: &Report, paint: Paint, detail: Detail) -> fmt::Result {
+    let largest = telling::largest(report, detail);
+    if largest.is_empty() {
+        return Ok(());
+    }
+    let heading = "Largest holders of what was allocated in this window";
+    writeln!(out, "\n{}", paint.bold(heading))?;
+    for [live, blocks, kind, label] in largest {
+        let line = format!("   {live:>10} in {blocks:>9} blocks  {kind:<6}  {label}");
+        writeln!(out, "{}", fitted(&line))?;
+    }
+    Ok(())
+}
+
+fn write_unseen(out: &mut String, report: &Report, paint: Paint, detail: Detail) -> fmt::Result {
     writeln!(out, "\n{}", paint.bold("Not seen"))?;
-    unseen::write_unseen(out, report)
-}
-
-/// A line cut to the width of the report.
-pub(in crate::report) fn fitted(line: &str) -> String {
-    if line.chars().count() <= WIDTH {
-        return line.to_owned();
+    let (losses, zeros) = telling::losses(report, detail);
+    for (name, value) in losses {
+        writeln!(out, "   {name:<26} {value:>12}")?;
     }
-    let head: String = line.chars().take(WIDTH - 3).collect();
-    head + "..."
-}
-
-/// Bytes with their error, where they are sampled: `~12.4 MiB ± 1.1 MiB`.
-fn sampled(bytes: u64, error: Option<u64>) -> String {
-    match error {
-        None => units::bytes(bytes),
-        Some(error) => format!("~{} ± {}", units::bytes(bytes), units::bytes(error)),
+    for sentence in zeros.into_iter().chain(telling::unseen(report, detail)) {
+        write_sentence(out, &sentence)?;
     }
-}
-
-/// What of the live bytes is no longer there; nothing where all of it is.
-fn of_ended(bytes: u64) -> String {
-    match bytes {
-        0 => String::new(),
-        bytes => format!(", of which {} in processes that have ended", units::bytes(bytes)),
-    }
-}
-
-/// A share in percent, rounded towards the middle: 100 % is all, 0 % is nothing.
-pub(in crate::report) fn share(part: f64) -> String {
-    if part >= 1.0 || part <= 0.0 {
-        return format!("{:.0} %", part * 100.0);
-    }
-    format!("{:.2} %", (part * 100.0).clamp(0.01, 99.99))
+    Ok(())
 }

@@ -4,7 +4,6 @@ use super::of_ended;
 use crate::report::focus::printable;
 use crate::report::model::Report;
 use crate::units;
-use std::fmt::{self, Write};
 
 /// Which process, of what kind, and in which container or control group.
 fn target(report: &Report) -> String {
@@ -18,34 +17,33 @@ fn target(report: &Report) -> String {
     } else if let Some(cgroup) = target.cgroup.as_deref().filter(|cgroup| *cgroup != "/") {
         text += &format!(", control group {cgroup}");
     }
-    text
+    printable(&text)
 }
 
-/// The sums.
-pub(super) fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
-    writeln!(out, "   target     {}", printable(&target(report)))?;
+/// The sums, each with its name.
+pub(in crate::report) fn totals(report: &Report) -> Vec<(&'static str, String)> {
     let totals = report.totals;
-    let mut line = |name: &str, bytes: u64, blocks: u64, ended: &str| {
-        writeln!(
-            out,
-            "   {name:<10} {:>10} in {} blocks{ended}",
-            units::bytes(bytes),
-            units::count(blocks)
-        )
+    let sum = |bytes: u64, blocks: u64, ended: &str| {
+        format!("{:>10} in {} blocks{ended}", units::bytes(bytes), units::count(blocks))
     };
-    line("live", totals.live_bytes, totals.live_blocks, &of_ended(totals.ended_live_bytes))?;
-    line("allocated", totals.allocated_bytes, totals.allocated_blocks, "")?;
-    line("freed", totals.freed_bytes, totals.freed_blocks, "")?;
-    writeln!(
-        out,
-        "   {} more freed blocks were from before attach or below the size floor",
-        units::count(totals.freed_unknown_blocks)
-    )?;
+    let mut told = vec![
+        ("target", target(report)),
+        ("watched", units::duration(report.window.duration_ns)),
+        ("live", sum(totals.live_bytes, totals.live_blocks, &of_ended(totals.ended_live_bytes))),
+        ("allocated", sum(totals.allocated_bytes, totals.allocated_blocks, "")),
+        ("freed", sum(totals.freed_bytes, totals.freed_blocks, "")),
+        (
+            "besides",
+            format!(
+                "{} more freed blocks were from before attach or below the size floor",
+                units::count(totals.freed_unknown_blocks)
+            ),
+        ),
+    ];
     if let Some(memory) = report.memory {
         let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
-        writeln!(
-            out,
-            "   resident   {:>10} at first, {} at last{}",
+        let resident = format!(
+            "{:>10} at first, {} at last{}",
             units::bytes(first),
             units::bytes(last),
             // A sum would count the pages that processes share once for each.
@@ -53,31 +51,31 @@ pub(super) fn write_totals(out: &mut String, report: &Report) -> fmt::Result {
                 true => String::new(),
                 false => format!(", of PID {} alone", report.target.pid),
             },
-        )?;
+        );
+        told.push(("resident", resident));
     }
-    Ok(())
+    told
 }
 
 /// What the probes took.
-pub(super) fn write_cost(out: &mut String, report: &Report) -> fmt::Result {
-    match report.overhead {
-        Some(cost) => writeln!(
-            out,
-            "   {} probe hits/s, {:.0} ns in our programs and {:.0} ns for the trap each: {:.2} % of one core",
+pub(in crate::report) fn cost(report: &Report) -> Vec<String> {
+    let mut told = vec![match report.overhead {
+        Some(cost) => format!(
+            "{} probe hits/s, {:.0} ns in our programs and {:.0} ns for the trap each: {:.2} % of one core",
             units::count(cost.hits_per_s.round() as u64),
             cost.program_ns_per_hit,
             cost.trap_ns_per_hit,
             cost.share_of_one_core * 100.0,
-        )?,
-        None => writeln!(
-            out,
-            "   not measured: no probe was hit while outlive timed its programs (200 ms in every 5 s)"
-        )?,
-    }
+        ),
+        None => {
+            "not measured: no probe was hit while outlive timed its programs (200 ms in every 5 s)"
+                .to_owned()
+        }
+    }];
     if let Some(tracer) = report.tracer {
         let (own, maps) =
             (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
-        writeln!(out, "   outlive took {own}, its kernel maps {maps}")?;
+        told.push(format!("outlive took {own}, its kernel maps {maps}"));
     }
-    Ok(())
+    told
 }
