@@ -10,6 +10,7 @@ pub mod function_table;
 pub mod kernel;
 pub mod mapping;
 pub mod pid_namespace;
+pub mod plain_file;
 mod seccomp;
 pub mod status;
 mod vdso;
