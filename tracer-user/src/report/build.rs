@@ -9,6 +9,7 @@ use super::model::*;
 use super::processes::{self, Owners, while_alive};
 use super::profiles::{self, Profiles};
 use super::resident;
+use super::source_lines;
 use super::summary::summary;
 use super::v8;
 use crate::aggregate::{Series, Totals};
@@ -86,6 +87,8 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
             .collect(),
     };
     report.python_objects = python_objects(recording, &report.sites);
+    source_lines::fill(&mut report.findings, &recording.meta.source_lines);
+    source_lines::fill(&mut report.pending, &recording.meta.source_lines);
     report.verdict = summary(&report, too_short);
     report
 }

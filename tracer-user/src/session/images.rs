@@ -83,6 +83,11 @@ impl Images {
         self.resolvers.values()
     }
 
+    /// The same with their images.
+    pub fn all(&self) -> impl Iterator<Item = (u32, &Resolver)> {
+        self.resolvers.iter().map(|(image, resolver)| (*image, resolver))
+    }
+
     /// Takes all, by image. Nothing is known of any image afterwards.
     pub fn take(&mut self) -> BTreeMap<u32, Resolver> {
         std::mem::take(&mut self.resolvers)

@@ -24,6 +24,7 @@ mod processes;
 mod python_objects;
 mod recorder;
 mod setup;
+mod source_lines;
 mod told;
 mod v8_outside;
 mod watch;

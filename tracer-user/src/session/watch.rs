@@ -16,6 +16,7 @@ use super::{
     python_objects::Observer,
     recorder::Recorder,
     setup::Started,
+    source_lines::SourceRoots,
     v8_outside::V8Outside,
 };
 use crate::{
@@ -330,6 +331,7 @@ impl Session {
         self.tell_of_the_unfollowed()?;
         let unnamed = js_names::tell(&self.processes.images, &mut self.recorder.recording.meta);
         unnamed.iter().try_for_each(|warning| self.recorder.warn(warning))?;
+        let sources = SourceRoots::of(&self.processes.images);
         self.name_stacks()?;
         let recording = &mut self.recorder.recording;
         let meta = &mut recording.meta;
@@ -344,6 +346,7 @@ impl Session {
             kernel_map_bytes: self.kernel_peak_bytes,
         });
         self.processes.describe(meta);
+        recording.meta.source_lines = sources.lines(recording);
         debug_assert!(!recording.raw_stacks.keys().any(|id| id.0 == UNATTRIBUTED_STACK));
         let (recording, folder) = self.recorder.finish()?;
         // Waits for the last probe.
