@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod capture;
+pub mod check;
 pub mod cli;
 #[cfg(test)]
 mod fuzz;

@@ -174,6 +174,7 @@ impl History {
                 last_death_ns: epoch.last_death_ns,
                 allocated_bytes: epoch.totals.allocated_bytes,
                 live_bytes: epoch.totals.live_bytes(),
+                live_blocks: epoch.totals.live_blocks(),
             };
             (*number, cohort)
         });

@@ -14,7 +14,7 @@ pub use v8::{Between, V8History};
 use crate::stack::StackId;
 use crate::tick::{Counters, MemorySplit, OverheadReading, Tick};
 use history::History;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ticks of which samples are kept. When there are more, every second one is dropped and from
 /// then on only every second (fourth, eighth...) tick is kept, besides the latest: resolution
@@ -32,6 +32,8 @@ pub struct Aggregate {
     ticks: Vec<(u64, u64)>,
     applied: u64,
     stride: u64,
+    /// Ordinals of ticks that are kept whatever the stride.
+    pinned: BTreeSet<u64>,
     counters: Counters,
     overhead: Option<OverheadReading>,
     memory: Span,
@@ -77,6 +79,7 @@ impl Aggregate {
             ticks: Vec::new(),
             applied: 0,
             stride: 1,
+            pinned: BTreeSet::new(),
             counters: Counters::default(),
             overhead: None,
             memory: Span::default(),
@@ -125,17 +128,18 @@ impl Aggregate {
     fn advance(&mut self, at_ns: u64) -> u64 {
         match self.ticks.last().copied() {
             Some((ordinal, latest_ns)) if at_ns <= latest_ns => return ordinal,
-            Some((ordinal, _)) if !ordinal.is_multiple_of(self.stride) => {
+            Some((ordinal, _)) if !self.stays(ordinal) => {
                 self.ticks.pop();
             }
             _ => {}
         }
         let ordinal = self.applied;
         self.applied += 1;
-        if self.ticks.len() >= MAX_TICKS {
+        if self.ticks.len() >= MAX_TICKS + self.pinned.len() {
             self.stride *= 2;
-            let stride = self.stride;
-            self.ticks.retain(|(ordinal, _)| ordinal.is_multiple_of(stride));
+            let (stride, pinned) = (self.stride, &self.pinned);
+            self.ticks
+                .retain(|(ordinal, _)| ordinal.is_multiple_of(stride) || pinned.contains(ordinal));
             let kept: Vec<u64> = self.ticks.iter().map(|(ordinal, _)| *ordinal).collect();
             for history in self.stacks.values_mut() {
                 history.thin(&kept);
@@ -143,6 +147,16 @@ impl Aggregate {
         }
         self.ticks.push((ordinal, at_ns));
         ordinal
+    }
+
+    fn stays(&self, ordinal: u64) -> bool {
+        ordinal.is_multiple_of(self.stride) || self.pinned.contains(&ordinal)
+    }
+
+    /// Keeps the sample of the latest tick however long the session gets: that tick has a meaning.
+    /// Each such tick is memory that nobody takes back, so whoever calls this bounds their number.
+    pub fn pin_latest(&mut self) {
+        self.pinned.extend(self.ticks.last().map(|(ordinal, _)| *ordinal));
     }
 
     fn merge_counters(&mut self, counters: &Counters) {

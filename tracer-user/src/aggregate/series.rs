@@ -27,6 +27,8 @@ pub struct Cohort {
     pub allocated_bytes: u64,
     /// Requested bytes still live.
     pub live_bytes: u64,
+    /// Blocks still live.
+    pub live_blocks: u64,
 }
 
 /// Samples in the order of time, and cohorts by birth epoch.
@@ -59,6 +61,7 @@ impl Series {
             mine.last_death_ns = mine.last_death_ns.max(theirs.last_death_ns);
             mine.allocated_bytes = mine.allocated_bytes.saturating_add(theirs.allocated_bytes);
             mine.live_bytes = mine.live_bytes.saturating_add(theirs.live_bytes);
+            mine.live_blocks = mine.live_blocks.saturating_add(theirs.live_blocks);
         }
     }
 }

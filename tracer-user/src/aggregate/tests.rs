@@ -158,3 +158,25 @@ fn losses_of_user_space_are_kept_at_their_highest() {
     aggregate.note_loss("capture_bytes_refused", 5);
     assert_eq!(aggregate.counters().user["capture_bytes_refused"], 7);
 }
+
+#[test]
+fn a_pinned_tick_outlasts_every_thinning() {
+    let ticks = session(5 * MAX_TICKS as u64);
+    let mut aggregate = Aggregate::new();
+    let pinned = [1, 777, 1023, 1025, 3001];
+    for (number, tick) in ticks.iter().enumerate() {
+        aggregate.apply(tick);
+        if pinned.contains(&number) {
+            aggregate.pin_latest();
+        }
+    }
+    let stack = StackId(11);
+    let expected = oracle(&ticks, stack);
+    let samples = aggregate.series(stack).samples;
+    assert!(samples.len() <= MAX_TICKS + pinned.len(), "{}", samples.len());
+    for number in pinned {
+        let (at_ns, live_bytes) = expected[number];
+        let found = samples.iter().find(|sample| sample.at_ns == at_ns);
+        assert_eq!(found.map(|sample| sample.live_bytes), Some(live_bytes), "tick {number}");
+    }
+}

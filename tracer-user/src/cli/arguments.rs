@@ -1,5 +1,9 @@
 //! Arguments as they are typed. What they mean is `session::Config`.
 
+mod check;
+
+pub use check::{Budget, Check};
+
 use crate::{
     session::JsHeapMode,
     units::{parse_duration, parse_size},
@@ -57,6 +61,9 @@ Examples:
   sudo outlive run --python-objects -- python3 app.py
   sudo outlive run --js-heap -- node app.js")]
     Run(Run),
+    /// Fail when a program's work leaves memory behind: a gate for CI (needs root)
+    #[command(after_help = check::EXAMPLES)]
+    Check(Check),
     /// Make a report from a capture, here or on another machine
     #[command(after_help = "\
 Examples:

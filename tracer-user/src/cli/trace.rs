@@ -29,8 +29,9 @@ pub fn run(verb: Run, verbose: u8, quiet: bool) -> Result<u8> {
     watch(Whom::Command(verb.command), &verb.watch, verbose, quiet)
 }
 
-fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
-    let config = Config {
+/// What was typed, as it is meant.
+pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Config {
+    Config {
         whom,
         duration: watch.duration,
         interval: watch.interval,
@@ -49,8 +50,13 @@ fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
         force_gc: watch.force_gc,
         kernel_log: verbose >= 2,
         progress: !quiet && std::io::stderr().is_terminal(),
-    };
-    let Outcome { recording, folder } = session::watch(config)?;
+        schedule: None,
+    }
+}
+
+fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
+    let config = config(whom, watch, verbose, quiet);
+    let Outcome { recording, folder, .. } = session::watch(config)?;
     let report = report::build(&recording, &growth::Limits::default());
     let detail = if watch.full { Detail::Full } else { Detail::Folded };
     if let Some(folder) = folder {

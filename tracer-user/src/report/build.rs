@@ -156,7 +156,7 @@ pub(super) struct Judged {
 
 /// Every site, and what was left out: where V8's heap was looked into, the pages that it lies in are
 /// no sites besides.
-fn judged_sites(
+pub(super) fn judged_sites(
     recording: &Recording,
     owners: &Owners<'_>,
     limits: &Limits,

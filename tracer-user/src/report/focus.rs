@@ -21,7 +21,7 @@ pub(super) fn application_frame(frames: &[FrameReport], exe: &str) -> Option<usi
 }
 
 /// Whether it is a function of Python or JavaScript.
-pub(super) fn is_scripted(frame: &FrameReport) -> bool {
+pub(crate) fn is_scripted(frame: &FrameReport) -> bool {
     matches!(frame.kind, FrameKind::Python | FrameKind::Js)
 }
 
@@ -58,7 +58,7 @@ pub(super) fn place(frame: &FrameReport) -> Option<String> {
 }
 
 /// `function (file.py:212)`, without control characters.
-pub(super) fn label(frame: &FrameReport) -> String {
+pub fn label(frame: &FrameReport) -> String {
     let text = match place(frame) {
         Some(place) => format!("{} ({place})", frame.function),
         None => frame.function.clone(),

@@ -13,6 +13,7 @@ mod loss;
 mod markdown;
 mod model;
 mod outcome;
+mod places;
 mod pprof;
 #[cfg(test)]
 mod process_tests;
@@ -38,11 +39,13 @@ pub use json::render as json;
 pub use markdown::render as markdown;
 pub use model::*;
 pub use outcome::outcome;
+pub use places::{Place, label, named as place_name, places};
 pub use pprof::render as pprof;
 pub use source_lines::{WantedLine, wanted_lines};
 pub use svg::render as svg;
 pub use telling::Detail;
 pub use text::render as text;
+pub(crate) use text::write_stack;
 
 /// What a flamegraph's widths mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -154,7 +154,7 @@ pub(super) fn while_alive(mut series: Series, from_ns: u64, to_ns: Option<u64>) 
 }
 
 /// A series whose memory goes with its process.
-fn gone_with(mut series: Series, ended_ns: Option<u64>) -> Series {
+pub(super) fn gone_with(mut series: Series, ended_ns: Option<u64>) -> Series {
     let Some(ended_ns) = ended_ns else { return series };
     for sample in series.samples.iter_mut().filter(|sample| sample.at_ns > ended_ns) {
         (sample.live_bytes, sample.live_blocks) = (0, 0);

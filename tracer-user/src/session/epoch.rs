@@ -13,11 +13,13 @@ const SHARE: u32 = 24;
 pub struct Epochs {
     number: u32,
     began: Duration,
+    /// Whether somebody else says when one begins.
+    by_hand: bool,
 }
 
 impl Default for Epochs {
     fn default() -> Self {
-        Self { number: 1, began: Duration::ZERO }
+        Self { number: 1, began: Duration::ZERO, by_hand: false }
     }
 }
 
@@ -29,12 +31,22 @@ impl Epochs {
 
     /// The number of a new epoch, when one begins `now` (time since the session began).
     pub fn advance(&mut self, now: Duration) -> Option<u32> {
-        if now.saturating_sub(self.began) < SHORTEST.max(now / SHARE) {
+        if self.by_hand || now.saturating_sub(self.began) < SHORTEST.max(now / SHARE) {
             return None;
         }
+        Some(self.begin(now))
+    }
+
+    /// The number of a new epoch that begins `now`; from here on none begins by the clock.
+    pub fn begin_by_hand(&mut self, now: Duration) -> u32 {
+        self.by_hand = true;
+        self.begin(now)
+    }
+
+    fn begin(&mut self, now: Duration) -> u32 {
         self.number += 1;
         self.began = now;
-        Some(self.number)
+        self.number
     }
 }
 
@@ -50,6 +62,15 @@ mod tests {
             last = epochs.advance(Duration::from_secs(second)).unwrap_or(last);
         }
         assert!((100..260).contains(&last), "{last}");
+    }
+
+    #[test]
+    fn whoever_begins_them_by_hand_does_so_alone() {
+        let mut epochs = Epochs::default();
+        assert_eq!(epochs.advance(Duration::from_secs(2)), Some(2));
+        assert_eq!(epochs.begin_by_hand(Duration::from_secs(3)), 3);
+        assert_eq!(epochs.advance(Duration::from_secs(3600)), None);
+        assert_eq!(epochs.begin_by_hand(Duration::from_secs(3601)), 4);
     }
 
     #[test]

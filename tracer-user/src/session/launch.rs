@@ -5,7 +5,7 @@
 //! the command runs on untraced by ptrace.
 
 use super::{
-    Config,
+    Config, cycles,
     descriptor::raise_limit,
     guardian::Guardian,
     js_heap, python_objects,
@@ -35,6 +35,9 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     let mut builder = Command::new(program);
     builder.args(arguments).envs(python_objects::environment(config));
     builder.envs(js_heap::environment(config));
+    if config.schedule.is_some() {
+        cycles::set_apart(&mut builder)?;
+    }
     // SAFETY: ptrace(PTRACE_TRACEME) and nothing else happens between fork and exec; it is a bare
     // system call.
     unsafe { builder.pre_exec(|| ptrace_result(libc::PTRACE_TRACEME, 0, 0)) };

@@ -3,6 +3,7 @@
 
 mod address_space;
 mod console;
+mod cycles;
 mod describe;
 mod descriptor;
 mod epoch;
@@ -29,7 +30,8 @@ mod told;
 mod v8_outside;
 mod watch;
 
-pub use output::{write_beside, write_reports};
+pub use cycles::{Schedule, Setback, Story};
+pub use output::{write_beside, write_for_others, write_reports};
 pub use privilege::require_privileges;
 
 use crate::{
@@ -96,6 +98,8 @@ pub struct Config {
     pub kernel_log: bool,
     /// Whether to draw progress on stderr.
     pub progress: bool,
+    /// What is to be done to the target meanwhile, by `outlive check`.
+    pub schedule: Option<Schedule>,
 }
 
 /// What a session leaves.
@@ -105,6 +109,8 @@ pub struct Outcome {
     pub recording: Recording,
     /// Where the capture is, when it was asked for.
     pub folder: Option<PathBuf>,
+    /// How the schedule went, where there was one.
+    pub story: Option<Story>,
 }
 
 /// Watches a process from attach to detach.

@@ -5,6 +5,7 @@ use crate::report::{self, Detail, Report, View};
 use anyhow::{Context as _, Result, ensure};
 use std::{
     io::Write as _,
+    os::unix::fs::{PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -76,6 +77,30 @@ pub fn write_reports(folder: &Path, report: &Report, detail: Detail) -> Result<(
 /// # Errors
 /// When the folder cannot be written to.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, bytes, |_| Ok(()))
+}
+
+/// As [`write_beside`] a file that others are to read: the next steps of a job, whoever reviews a
+/// change. It belongs to whoever called sudo.
+///
+/// # Errors
+/// As [`write_beside`].
+pub fn write_for_others(path: &Path, bytes: &[u8]) -> Result<()> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    write_with(path, bytes, |file| {
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        match (number("SUDO_UID"), number("SUDO_GID")) {
+            (Some(user), Some(group)) => fchown(file, Some(user), Some(group)),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn write_with(
+    path: &Path,
+    bytes: &[u8],
+    prepare: impl FnOnce(&std::fs::File) -> std::io::Result<()>,
+) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -83,6 +108,7 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;
+        prepare(file.as_file())?;
         file.persist(path)?;
         Ok(())
     };

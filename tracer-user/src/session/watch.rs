@@ -3,6 +3,7 @@
 use super::{
     Config, Outcome,
     console::{Console, Ending},
+    cycles::{self, Cycles},
     describe::{describe, mapped_files},
     descriptor::{readable, sleep_until},
     epoch::Epochs,
@@ -74,7 +75,7 @@ pub struct Session {
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
     early_children: usize,
-    child: Option<std::process::Child>,
+    pub(super) child: Option<std::process::Child>,
     overhead_next: Instant,
     overhead_until: Option<Instant>,
     kernel_peak_bytes: u64,
@@ -82,6 +83,7 @@ pub struct Session {
     first_threads: FirstThreads,
     pub(super) js_heap: Option<JsHeap>,
     v8_outside: V8Outside,
+    pub(super) cycles: Option<Cycles>,
 }
 
 impl Session {
@@ -116,12 +118,14 @@ impl Session {
             first_threads: FirstThreads::default(),
             js_heap: None,
             v8_outside: V8Outside::default(),
+            cycles: config.schedule.clone().map(Cycles::new),
             config,
         };
         for warning in std::mem::take(&mut started.warnings) {
             session.recorder.warn(&warning)?;
         }
         session.child = session.enter_target(started)?;
+        session.begin_cycles();
         if session.config.follow {
             session.adopt_descendants(tgid)?;
         } else {
@@ -158,6 +162,11 @@ impl Session {
                 }
                 told = js_heap::told(&mut self.js_heap) => self.js_heap_told(told)?,
                 number = self.processes.ended() => self.process_ended(number)?,
+                due = cycles::due(&mut self.cycles) => {
+                    if let Some(reason) = self.cycle_due(due)? {
+                        return Ok(reason);
+                    }
+                }
                 () = sleep_until(look) => self.look_at_newcomers()?,
                 () = sleep_until(overhead) => {
                     self.probes.close_overhead_window();
@@ -176,7 +185,7 @@ impl Session {
         }
     }
 
-    fn tick(&mut self) -> Result<()> {
+    pub(super) fn tick(&mut self) -> Result<()> {
         // Of those that ended before this: their stacks have come with it.
         self.take_events()?;
         self.processes.images.let_go(&self.unobserved);
@@ -322,7 +331,8 @@ impl Session {
                 placed as f64 * 0.08
             ));
         }
-        if let Some(child) = &mut self.child {
+        let story = self.end_cycles(reason);
+        if let Some(child) = self.child.as_mut().filter(|_| story.is_none()) {
             match child.try_wait().ok().flatten() {
                 Some(status) => eprintln!("outlive: the command ended with {status}"),
                 None => eprintln!("outlive: the command runs on, as PID {}", child.id()),
@@ -351,7 +361,7 @@ impl Session {
         let (recording, folder) = self.recorder.finish()?;
         // Waits for the last probe.
         drop(self.probes);
-        Ok(Outcome { recording, folder })
+        Ok(Outcome { recording, folder, story })
     }
 
     /// Keeps the stacks that nobody had the time to look at. They are named as far as that can be

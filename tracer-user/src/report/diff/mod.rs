@@ -7,7 +7,7 @@ mod flame;
 mod matching;
 mod model;
 mod moment;
-mod name;
+pub(super) mod name;
 #[cfg(test)]
 mod tests;
 mod text;

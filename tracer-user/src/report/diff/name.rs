@@ -5,7 +5,7 @@
 const VARIANTS: [&str; 6] = [".cold", ".part", ".isra", ".constprop", ".lto_priv", ".llvm"];
 
 /// A function's name without marks of variants and the hash of a Rust build.
-pub(super) fn function(name: &str) -> &str {
+pub(in crate::report) fn function(name: &str) -> &str {
     let mut name = name.trim();
     while let Some(shorter) = without_clone(name).or_else(|| without_mark(name)) {
         name = shorter;
@@ -35,7 +35,7 @@ fn without_hash(name: &str) -> Option<&str> {
 }
 
 /// A name with its addresses and offsets left out (`libx.so+0x?`); `None` where it has none.
-pub(super) fn without_addresses(name: &str) -> Option<String> {
+pub(in crate::report) fn without_addresses(name: &str) -> Option<String> {
     let (head, mut rest) = name.split_once("0x")?;
     let mut kept = head.to_owned();
     loop {
@@ -52,7 +52,7 @@ pub(super) fn without_addresses(name: &str) -> Option<String> {
 }
 
 /// A module without its folder and its version; the program itself is the same under any name.
-pub(super) fn module<'a>(path: &'a str, exe: &str) -> &'a str {
+pub(in crate::report) fn module<'a>(path: &'a str, exe: &str) -> &'a str {
     if path == exe {
         return "[program]";
     }

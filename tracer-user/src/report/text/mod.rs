@@ -7,7 +7,7 @@ mod ledger;
 mod stack;
 
 pub(super) use layout::fitted;
-pub(super) use stack::write_stack;
+pub(crate) use stack::write_stack;
 
 use super::model::{Report, Status};
 use super::telling::{self, Detail};

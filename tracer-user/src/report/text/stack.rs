@@ -7,7 +7,7 @@ use crate::report::telling::{Detail, Fold, folded};
 use std::fmt::{self, Write};
 
 /// A frame a line, the leaf first; `>` marks the application frame.
-pub(in crate::report) fn write_stack(
+pub(crate) fn write_stack(
     out: &mut String,
     frames: &[FrameReport],
     application_frame: Option<usize>,

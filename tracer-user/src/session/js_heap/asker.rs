@@ -64,6 +64,8 @@ impl Way {
 /// What the session wants.
 #[derive(Clone, Copy, Debug)]
 pub enum Command {
+    /// All garbage collected, and a profile, now.
+    Collect,
     /// A last profile, then the end.
     Finish {
         /// Whether all garbage is to be collected before.
@@ -85,6 +87,8 @@ pub enum Told {
     },
     /// What is alive, and where places come from that were in no profile before.
     Profiles(Vec<HeapProfile>, Originals),
+    /// What [`Command::Collect`] asked for is done; its profile came before.
+    Collected,
     /// The heaps of these workers are gone.
     Gone(Vec<u32>),
     /// Something is less than it could be.
@@ -120,6 +124,7 @@ pub fn run(order: Order, commands: &Receiver<Command>, told: &UnboundedSender<To
         commands,
         told,
         finish: None,
+        collect: false,
         note: None,
         way: None,
         before: None,
@@ -138,6 +143,8 @@ pub(super) struct Asker<'a> {
     told: &'a UnboundedSender<Told>,
     /// Set when the session wants the end; `None` inside where it does not wait for anything.
     pub(super) finish: Option<Option<Command>>,
+    /// Whether the session waits for a collection.
+    collect: bool,
     pub(super) note: Option<Note>,
     pub(super) way: Option<Way>,
     /// Where the process listened before it was told to open its inspector, if it was.
@@ -226,6 +233,7 @@ impl Asker<'_> {
     /// Takes a command in, if one comes in time.
     pub(super) fn listen_for(&mut self, time: Duration) {
         match self.commands.recv_timeout(time) {
+            Ok(Command::Collect) => self.collect = true,
             Ok(command) => self.finish = Some(Some(command)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.finish = Some(None),
@@ -243,6 +251,11 @@ impl Asker<'_> {
                 self.tell(Told::Gone(gone));
             }
             self.listen_for(Duration::ZERO);
+            if std::mem::take(&mut self.collect) {
+                heap.collect_garbage()?;
+                self.fetch(heap)?;
+                self.tell(Told::Collected);
+            }
             if self.finish.is_none() && Instant::now() >= due {
                 let pause = self.fetch(heap)?;
                 due = Instant::now() + pace.next(pause);

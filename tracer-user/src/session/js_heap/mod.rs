@@ -70,6 +70,8 @@ pub struct JsHeap {
     max_stacks: u32,
     meta: Option<JsHeapMeta>,
     statistics: Option<(Statistics, u32)>,
+    /// Whether a collection that was asked for is still to come.
+    collecting: bool,
 }
 
 /// What the inspector's thread tells next; never where there is none.
@@ -85,6 +87,19 @@ pub async fn told(js_heap: &mut Option<JsHeap>) -> Told {
 }
 
 impl JsHeap {
+    /// Asks for a collection of all garbage and a profile behind it; whether that can be had.
+    pub fn collect(&mut self) -> bool {
+        let can = self.meta.is_some() && !self.has_ended;
+        let commands = self.commands.as_ref().filter(|_| can);
+        self.collecting = commands.is_some_and(|commands| commands.send(Command::Collect).is_ok());
+        self.collecting
+    }
+
+    /// Whether what was asked for by [`JsHeap::collect`] is done, or will never be.
+    pub fn has_collected(&self) -> bool {
+        !self.collecting || self.has_ended
+    }
+
     /// Counters that changed.
     pub fn add_to(&mut self, tick: &mut Tick) {
         if let Some(ledger) = &mut self.ledger {
@@ -166,6 +181,7 @@ impl Session {
             max_stacks: config.limits.max_stacks,
             meta: None,
             statistics: None,
+            collecting: false,
         });
     }
 
@@ -200,6 +216,7 @@ impl Session {
                     }
                 }
             }
+            Told::Collected => js_heap.collecting = false,
             Told::Gone(isolates) => {
                 if let Some(ledger) = &mut js_heap.ledger {
                     isolates.into_iter().for_each(|isolate| ledger.end_isolate(isolate));

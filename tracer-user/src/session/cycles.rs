@@ -1,0 +1,480 @@
+//! What `outlive check` does to its target: waits until it is ready, runs the cycle command again
+//! and again, lets each cycle settle, and stops a command that it started. Each cycle's births are
+//! an epoch of their own, and a tick is read at its end.
+//!
+//! A cycle has settled when two readings in a row say the same of what is live, at the latest when
+//! the time for it is over: a target that works without cease never says the same twice.
+
+use super::{descriptor::sleep_until, watch::Session};
+use crate::{
+    aggregate::Totals,
+    capture::{EndReason, Mark},
+    units,
+};
+use anyhow::{Context as _, Result};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _, Read as _, Seek as _},
+    os::{fd::AsFd as _, unix::process::CommandExt as _, unix::process::ExitStatusExt as _},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Time between two tries of the ready command.
+const READY_EVERY: Duration = Duration::from_millis(200);
+/// Time between two readings while something settles.
+const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How long a target without a ready command is left alone at first, at least.
+const FIRST_CALM: Duration = Duration::from_secs(1);
+/// How long a collection in V8 is waited for.
+const COLLECTED_WITHIN: Duration = Duration::from_secs(20);
+/// How long a command that was asked to end may take.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is asked whether a process has ended.
+const GLANCE: Duration = Duration::from_millis(10);
+/// Bytes of what a failed ready command said that are repeated.
+const SAID_BYTES: u64 = 400;
+
+/// What is to be done to a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Succeeds when the target is ready; `None` for one that is ready soon.
+    pub ready: Option<OsString>,
+    /// What is run in each cycle; `None` to watch only.
+    pub cycle: Option<OsString>,
+    /// Cycles that do not count, at the beginning.
+    pub warm_up: u32,
+    /// Cycles that count.
+    pub cycles: u32,
+    /// How long a cycle may take to settle.
+    pub settle: Duration,
+    /// How long the target may take to be ready, and a cycle command to end.
+    pub timeout: Duration,
+    /// How long it is watched where there is no cycle command.
+    pub duration: Duration,
+    /// Whether each cycle is worth a line on stderr.
+    pub tell: bool,
+}
+
+/// How a schedule went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Story {
+    /// Cycles that came to their end, warm-up included.
+    pub ended: u32,
+    /// Those of them that had not settled by then.
+    pub unsettled: u32,
+    /// Why it was not carried out to its end.
+    pub setback: Option<Setback>,
+}
+
+/// Why a schedule was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setback {
+    /// The ready command never succeeded; what it said last.
+    NotReady(String),
+    /// The target ended; how, where that is known.
+    TargetEnded(Option<String>),
+    /// The cycle command failed: number of the cycle, and how.
+    CycleFailed(u32, String),
+    /// A signal to outlive.
+    Interrupted,
+}
+
+/// A schedule under way.
+pub struct Cycles {
+    schedule: Schedule,
+    stage: Stage,
+    story: Story,
+    /// The command that this session started, until it has been stopped.
+    started: Option<Started>,
+}
+
+/// Where it stands.
+enum Stage {
+    /// The ready command is run, or will be at that time.
+    Trying { running: Option<Running>, next: Instant, until: Instant },
+    /// Waits for stillness, before the first cycle (`None`) or after one.
+    Settling {
+        cycle: Option<u32>,
+        known: Option<Totals>,
+        next: Instant,
+        not_before: Instant,
+        until: Instant,
+    },
+    /// The cycle command runs.
+    Cycling { cycle: u32, running: Running, until: Instant },
+    /// V8 collects its garbage.
+    Collecting { cycle: u32, next: Instant, until: Instant },
+    /// The target is watched.
+    Watching { until: Instant },
+}
+
+/// What has come.
+pub enum Due {
+    /// The time for the next look.
+    Time,
+    /// The end of a command.
+    Ended(io::Result<ExitStatus>),
+}
+
+/// What is next; never without a schedule.
+pub async fn due(cycles: &mut Option<Cycles>) -> Due {
+    let Some(cycles) = cycles else { return std::future::pending().await };
+    let (running, then) = match &mut cycles.stage {
+        Stage::Trying { running: Some(running), until, .. }
+        | Stage::Cycling { running, until, .. } => (Some(running), *until),
+        Stage::Trying { running: None, next, .. }
+        | Stage::Settling { next, .. }
+        | Stage::Collecting { next, .. }
+        | Stage::Watching { until: next } => (None, *next),
+    };
+    let then = sleep_until(Some(tokio::time::Instant::from_std(then)));
+    match running {
+        None => {
+            then.await;
+            Due::Time
+        }
+        Some(running) => tokio::select! {
+            ended = running.child.wait() => Due::Ended(ended),
+            () = then => Due::Time,
+        },
+    }
+}
+
+impl Cycles {
+    /// Begins with the ready command.
+    pub fn new(schedule: Schedule) -> Self {
+        let now = Instant::now();
+        let stage = match schedule.ready {
+            Some(_) => Stage::Trying { running: None, next: now, until: now + schedule.timeout },
+            None => settling(None, &schedule, now),
+        };
+        Self { schedule, stage, story: Story::default(), started: None }
+    }
+
+    fn all(&self) -> u32 {
+        self.schedule.warm_up.saturating_add(self.schedule.cycles)
+    }
+}
+
+fn settling(cycle: Option<u32>, schedule: &Schedule, now: Instant) -> Stage {
+    let calm =
+        if cycle.is_none() && schedule.ready.is_none() { FIRST_CALM } else { Duration::ZERO };
+    let until = now + schedule.settle.max(calm);
+    Stage::Settling { cycle, known: None, next: now, not_before: now + calm, until }
+}
+
+impl Session {
+    /// From here on a command that this session started is stopped whatever happens.
+    pub(super) fn begin_cycles(&mut self) {
+        let (Some(cycles), Some(child)) = (&mut self.cycles, &self.child) else { return };
+        cycles.started = Some(Started { pid: child.id(), ended: None });
+    }
+
+    /// Goes on; a reason when it is over.
+    pub(super) fn cycle_due(&mut self, due: Due) -> Result<Option<EndReason>> {
+        let Some(mut cycles) = self.cycles.take() else { return Ok(None) };
+        let done = if self.processes.followed.contains_key(&self.tgid) {
+            self.go_on(&mut cycles, due)
+        } else {
+            Ok(Some(EndReason::TargetExited))
+        };
+        self.cycles = Some(cycles);
+        done
+    }
+
+    fn go_on(&mut self, cycles: &mut Cycles, due: Due) -> Result<Option<EndReason>> {
+        let now = Instant::now();
+        let schedule = &cycles.schedule;
+        match &mut cycles.stage {
+            Stage::Trying { running, next, until } => {
+                let ended = match (&due, running.as_mut()) {
+                    (Due::Ended(status), Some(running)) => Some(running.outcome(status)),
+                    (Due::Time, Some(running)) => Some(Err(running.still_runs(schedule.timeout))),
+                    _ => None,
+                };
+                match ended {
+                    Some(Ok(())) => cycles.stage = settling(None, schedule, now),
+                    Some(Err(how)) if now >= *until => {
+                        cycles.story.setback = Some(Setback::NotReady(how));
+                        return Ok(Some(EndReason::Interrupted));
+                    }
+                    Some(Err(_)) => (*running, *next) = (None, now + READY_EVERY),
+                    None => {
+                        let command = schedule.ready.as_ref().context("no ready command")?;
+                        *running = Some(Running::start(command, self.tgid, None, true)?);
+                    }
+                }
+            }
+            Stage::Settling { cycle, known, next, not_before, until } => {
+                self.tick()?;
+                let found = self.recorder.recording.aggregate.totals();
+                let same = known.is_some_and(|known| {
+                    (known.live_bytes(), known.live_blocks())
+                        == (found.live_bytes(), found.live_blocks())
+                });
+                if now < *until && !(same && now >= *not_before) {
+                    (*known, *next) = (Some(found), (now + LOOK_EVERY).min(*until));
+                    return Ok(None);
+                }
+                let cycle = *cycle;
+                cycles.story.unsettled += u32::from(cycle.is_some() && !same);
+                return self.settled(cycles, cycle);
+            }
+            Stage::Cycling { cycle, running, .. } => {
+                let cycle = *cycle;
+                let ended = match &due {
+                    Due::Ended(status) => running.outcome(status),
+                    Due::Time => Err(running.still_runs(schedule.timeout)),
+                };
+                if let Err(how) = ended {
+                    let target = self.processes.target_of(self.tgid);
+                    if target.is_none_or(|target| !target.is_alive()) {
+                        return Ok(Some(EndReason::TargetExited));
+                    }
+                    cycles.story.setback = Some(Setback::CycleFailed(cycle, how));
+                    return Ok(Some(EndReason::Interrupted));
+                }
+                let collects = self.js_heap.as_mut().is_some_and(super::js_heap::JsHeap::collect);
+                cycles.stage = match collects {
+                    true => Stage::Collecting { cycle, next: now, until: now + COLLECTED_WITHIN },
+                    false => settling(Some(cycle), schedule, now),
+                };
+            }
+            Stage::Collecting { cycle, next, until } => {
+                let has = self.js_heap.as_ref().is_none_or(super::js_heap::JsHeap::has_collected);
+                *next = now + GLANCE;
+                if has || now >= *until {
+                    cycles.stage = settling(Some(*cycle), schedule, now);
+                }
+            }
+            Stage::Watching { .. } => return Ok(Some(EndReason::Duration)),
+        }
+        Ok(None)
+    }
+
+    /// A cycle is over, or the target is ready for the first one.
+    fn settled(&mut self, cycles: &mut Cycles, cycle: Option<u32>) -> Result<Option<EndReason>> {
+        self.mark(cycle);
+        cycles.story.ended += u32::from(cycle.is_some());
+        if cycles.schedule.tell {
+            self.tell_of(cycles, cycle);
+        }
+        let Some(command) = &cycles.schedule.cycle else {
+            cycles.stage = Stage::Watching { until: Instant::now() + cycles.schedule.duration };
+            return Ok(None);
+        };
+        let next = cycle.map_or(0, |cycle| cycle + 1);
+        if next >= cycles.all() {
+            return Ok(Some(EndReason::Duration));
+        }
+        let epoch = self.epochs.begin_by_hand(self.began.elapsed());
+        self.probes.set_epoch(epoch);
+        let running = Running::start(command, self.tgid, Some(next), false)?;
+        let until = Instant::now() + cycles.schedule.timeout;
+        cycles.stage = Stage::Cycling { cycle: next, running, until };
+        Ok(None)
+    }
+
+    /// The tick that was just read has a meaning.
+    fn mark(&mut self, cycle: Option<u32>) {
+        let recording = &mut self.recorder.recording;
+        recording.aggregate.pin_latest();
+        recording.meta.marks.push(Mark {
+            at_ns: recording.aggregate.latest_ns(),
+            kind: if cycle.is_some() { Mark::CYCLE } else { Mark::READY }.to_owned(),
+            cycle: cycle.unwrap_or(0),
+        });
+    }
+
+    fn tell_of(&self, cycles: &Cycles, cycle: Option<u32>) {
+        let console = &self.recorder.console;
+        let live = units::bytes(self.recorder.recording.aggregate.totals().live_bytes());
+        let after = units::duration(self.began.elapsed().as_nanos() as u64);
+        match cycle {
+            None => console.say(&format!("ready after {after}: {live} live")),
+            Some(cycle) => console.say(&format!(
+                "cycle {} of {}{}: {live} live",
+                cycle + 1,
+                cycles.all(),
+                if cycle < cycles.schedule.warm_up { " (warm-up)" } else { "" },
+            )),
+        }
+    }
+
+    /// Stops what this session started, and says how it went.
+    pub(super) fn end_cycles(&mut self, reason: EndReason) -> Option<Story> {
+        let mut cycles = self.cycles.take()?;
+        let status = cycles.started.take().and_then(|mut started| started.stop());
+        let story = &mut cycles.story;
+        if story.setback.is_none() {
+            story.setback = match reason {
+                EndReason::TargetExited => Some(Setback::TargetEnded(status.map(in_words))),
+                EndReason::Interrupted => Some(Setback::Interrupted),
+                EndReason::Duration | EndReason::Unknown => None,
+            };
+        }
+        Some(cycles.story)
+    }
+}
+
+/// A command of the user's, in a group of its own, which ends with it when it is given up.
+struct Running {
+    child: tokio::process::Child,
+    pid: Option<u32>,
+    has_ended: bool,
+    /// What it said, where that is kept.
+    said: Option<std::fs::File>,
+}
+
+impl Running {
+    /// Starts it by the shell. What a `quiet` one says is kept, that of another goes to stderr.
+    fn start(
+        command: &std::ffi::OsStr,
+        tgid: u32,
+        cycle: Option<u32>,
+        quiet: bool,
+    ) -> Result<Self> {
+        let said = quiet.then(tempfile::tempfile).transpose().context("making a scratch file")?;
+        let (out, err) = match &said {
+            Some(file) => (file.try_clone()?.into(), file.try_clone()?.into()),
+            None => (to_stderr()?, Stdio::inherit()),
+        };
+        let mut shell = tokio::process::Command::new("sh");
+        shell.arg("-c").arg(command).env("OUTLIVE_PID", tgid.to_string());
+        if let Some(cycle) = cycle {
+            shell.env("OUTLIVE_CYCLE", cycle.to_string());
+        }
+        shell.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).kill_on_drop(true);
+        let shown = || format!("running `{}`", command.display());
+        let child = shell.spawn().with_context(shown)?;
+        Ok(Self { pid: child.id(), child, has_ended: false, said })
+    }
+
+    /// Whether it succeeded; if not, how it ended and what it said.
+    fn outcome(&mut self, ended: &io::Result<ExitStatus>) -> Result<(), String> {
+        self.has_ended = true;
+        match ended {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(in_words(*status) + &self.said()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn still_runs(&mut self, timeout: Duration) -> String {
+        let time = units::duration(timeout.as_nanos() as u64);
+        format!("still running after {time}{}", self.said())
+    }
+
+    fn said(&mut self) -> String {
+        let Some(file) = &mut self.said else { return String::new() };
+        let mut bytes = Vec::new();
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        let read = file
+            .seek(io::SeekFrom::Start(length.saturating_sub(SAID_BYTES)))
+            .and_then(|_| file.take(SAID_BYTES).read_to_end(&mut bytes));
+        let text = String::from_utf8_lossy(&bytes);
+        match (read, text.trim()) {
+            (Ok(_), text) if !text.is_empty() => format!(", saying: {text}"),
+            _ => String::new(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid.filter(|_| !self.has_ended) {
+            kill_group(pid);
+        }
+    }
+}
+
+/// A command that was started to be checked; stopped when dropped, with all of its group.
+struct Started {
+    pid: u32,
+    /// How it ended, once it has been waited for: from then on its number is nobody's.
+    ended: Option<ExitStatus>,
+}
+
+impl Started {
+    /// Whether it has ended; it has not been waited for then, so that its number is still its own.
+    fn has_ended(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        loop {
+            // SAFETY: all zeros is a valid value of the plain structure.
+            let mut found: libc::siginfo_t = unsafe { std::mem::zeroed() };
+            let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+            // SAFETY: asks about our own child; `found` is a valid place.
+            let asked = unsafe { libc::waitid(libc::P_PID, self.pid, &raw mut found, options) };
+            // SAFETY: the kernel has filled it in, or left the zero that says nothing has ended.
+            if asked != 0 || unsafe { found.si_pid() } != 0 {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Asks it to end, makes it where it does not, and waits for it; how it ended, where that was
+    /// by itself.
+    fn stop(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_some() {
+            return self.ended;
+        }
+        let by_itself = self.has_ended(Duration::ZERO);
+        let pid = libc::pid_t::try_from(self.pid).ok()?;
+        if !by_itself {
+            // SAFETY: takes two numbers; our child has not been waited for.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+            if !self.has_ended(ENDS_WITHIN) {
+                // SAFETY: as above.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+                self.has_ended(ENDS_WITHIN);
+            }
+        }
+        kill_group(self.pid);
+        let mut status = 0;
+        // SAFETY: waits for our own child; `status` is a valid place.
+        let waited = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
+        self.ended = Some(ExitStatus::from_raw(status));
+        self.ended.filter(|_| by_itself && waited > 0)
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Puts a command that will be stopped into a group of its own, unless it is somebody's at a
+/// terminal, and keeps what it prints out of the report.
+pub fn set_apart(command: &mut std::process::Command) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        command.process_group(0);
+    }
+    command.stdout(to_stderr()?);
+    Ok(())
+}
+
+fn to_stderr() -> Result<Stdio> {
+    Ok(io::stderr().as_fd().try_clone_to_owned().context("sharing stderr")?.into())
+}
+
+/// Ends all of a group, if it is one.
+fn kill_group(leader: u32) {
+    if let Ok(leader) = libc::pid_t::try_from(leader).map(|leader| leader.max(2)) {
+        // SAFETY: takes two numbers; without such a group nothing happens.
+        unsafe { libc::kill(-leader, libc::SIGKILL) };
+    }
+}
+
+fn in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
