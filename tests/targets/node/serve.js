@@ -1,5 +1,5 @@
-// How the servers here start: on a free loopback port, announced as one JSON line. They end with
-// their stdin.
+// How the servers here start: on a free loopback port, or that of PORT, announced as one JSON line.
+// They end with their stdin.
 'use strict';
 
 const http = require('node:http');
@@ -26,7 +26,7 @@ function serve(turn, truth, announce) {
     return answer(response, { ok: true });
   }
   server.keepAliveTimeout = 30_000;
-  server.listen(0, HOST, () => {
+  server.listen(Number(process.env.PORT ?? 0), HOST, () => {
     const { port } = server.address();
     const ready = { ready: true, host: HOST, port, pid: process.pid, version: process.version };
     console.log(JSON.stringify({ ...ready, ...announce }));
