@@ -124,6 +124,12 @@ counters! {
     PythonWalksBadInterpreterState = 43, "python_walks_bad_interpreter_state", Walk;
     /// Children with memory of their own that were not to be followed.
     ChildrenNotFollowed = 44, "children_not_followed", Traffic;
+    /// Bytes of [`Counter::FreedUnknownBlocks`], as far as glibc tells them: what it had given, which
+    /// is somewhat more than was asked for.
+    FreedUnknownBytes = 45, "freed_unknown_bytes", Traffic;
+    /// Those of [`Counter::FreedUnknownBlocks`] whose size could not be read: another allocator's,
+    /// Python's own, or with a header that makes no sense.
+    FreedUnknownUnsized = 46, "freed_unknown_unsized_blocks", Traffic;
 }
 
 /// Number of counters.

@@ -7,7 +7,7 @@ use crate::{
     maps::LIVE,
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
-    unwind,
+    unknown, unwind,
 };
 use aya_ebpf::{
     helpers::bpf_probe_read_user,
@@ -19,6 +19,11 @@ use tracer_common::{
     record::domain,
     slot::{LiveBlock, live_key},
 };
+
+/// [`ThreadState::has_old_block`]: the block's entry of the live map was taken out.
+const OLD_BLOCK_KNOWN: u16 = 1;
+/// It had none, and nothing but its size is valid.
+const OLD_BLOCK_SIZED: u16 = 2;
 
 /// malloc, valloc, pvalloc (size).
 #[uprobe]
@@ -56,24 +61,43 @@ pub fn realloc_enter(ctx: ProbeContext) -> u32 {
     enter(sp, call::REALLOCATE, size, old)
 }
 
+/// realloc of glibc, which tells how large blocks are that were not seen born.
+#[uprobe]
+pub fn grealloc_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [old, size, ..]) = at_entry(&ctx);
+    enter_between(sp, call::REALLOCATE, size, 0, old, true)
+}
+
 /// reallocarray (block, count, size).
 #[uprobe]
 pub fn reallocarr_enter(ctx: ProbeContext) -> u32 {
     let (sp, [old, items, size, _]) = at_entry(&ctx);
-    // A product that overflows is refused by the allocator; only one that wraps to 0 could be
-    // taken for a request to free.
+    enter(sp, call::REALLOCATE, array_bytes(items, size), old)
+}
+
+/// The same of glibc.
+#[uprobe]
+pub fn grealloca_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [old, items, size, _]) = at_entry(&ctx);
+    enter_between(sp, call::REALLOCATE, array_bytes(items, size), 0, old, true)
+}
+
+/// A product that overflows is refused by the allocator; only one that wraps to 0 could be taken
+/// for a request to free.
+#[inline(always)]
+fn array_bytes(items: u64, size: u64) -> u64 {
     let product = items.wrapping_mul(size);
-    let bytes = if product == 0 && items != 0 && size != 0 { u64::MAX } else { product };
-    enter(sp, call::REALLOCATE, bytes, old)
+    if product == 0 && items != 0 && size != 0 { u64::MAX } else { product }
 }
 
 /// Puts an allocation in flight.
 #[inline(always)]
 pub(crate) fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64) -> u32 {
-    enter_between(sp, call, size_bytes, 0, old_address)
+    enter_between(sp, call, size_bytes, 0, old_address, false)
 }
 
-/// Puts one in flight that may yield up to `extra_bytes` more than asked for (xallocx).
+/// Puts one in flight that may yield up to `extra_bytes` more than asked for (xallocx); `is_glibc`
+/// says whose it is.
 #[inline(always)]
 pub(crate) fn enter_between(
     sp: u64,
@@ -81,6 +105,7 @@ pub(crate) fn enter_between(
     size_bytes: u64,
     extra_bytes: u64,
     old_address: u64,
+    is_glibc: bool,
 ) -> u32 {
     count(Counter::AllocationHits);
     let Some(thread) = thread::begin(call, sp) else { return 0 };
@@ -89,7 +114,7 @@ pub(crate) fn enter_between(
     thread.old_length = extra_bytes;
     thread.has_old_block = 0;
     if has_old_block(call) && old_address != 0 {
-        take_old_block(thread, old_address);
+        take_old_block(thread, old_address, is_glibc);
     }
     0
 }
@@ -105,15 +130,19 @@ fn has_old_block(call: u32) -> bool {
 
 /// Takes the old block of a realloc out of the live map while the call runs: once the allocator
 /// has given it up, another thread may be handed the same address before our return probe runs.
+/// What glibc says of one that is not there must be read now for the same reason.
 #[inline(always)]
-fn take_old_block(thread: &mut ThreadState, address: u64) {
+fn take_old_block(thread: &mut ThreadState, address: u64, is_glibc: bool) {
     let key = live_key(address, thread.image);
     if let Some(block) = LIVE.get_ptr(key) {
         // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller.
         thread.old_block = unsafe { *block };
         if LIVE.remove(key).is_ok() {
-            thread.has_old_block = 1;
+            thread.has_old_block = OLD_BLOCK_KNOWN;
         }
+    } else if is_glibc {
+        thread.old_block.size_bytes = unknown::glibc_bytes(address);
+        thread.has_old_block = OLD_BLOCK_SIZED;
     }
 }
 
@@ -191,7 +220,7 @@ fn resized(thread: &mut ThreadState, real_bytes: u64) -> Result<u64, Counter> {
 /// Refused, or never heard of again: the old block lives on, where the live map has room for it.
 #[inline(always)]
 pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
-    if thread.has_old_block != 1 {
+    if thread.has_old_block != OLD_BLOCK_KNOWN {
         return;
     }
     thread.has_old_block = 0;
@@ -207,11 +236,12 @@ pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
 
 #[inline(always)]
 fn old_block_died(thread: &mut ThreadState) {
-    if thread.has_old_block == 1 {
-        thread.has_old_block = 0;
+    let kind = thread.has_old_block;
+    thread.has_old_block = 0;
+    if kind == OLD_BLOCK_KNOWN {
         died(&thread.old_block);
     } else if thread.old_address != 0 {
-        count(Counter::FreedUnknownBlocks);
+        unknown::freed(if kind == OLD_BLOCK_SIZED { thread.old_block.size_bytes } else { 0 });
     }
 }
 

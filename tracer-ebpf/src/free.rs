@@ -6,6 +6,7 @@ use crate::{
     maps::LIVE,
     registers::at_entry,
     thread::{self, Freeing},
+    unknown,
 };
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use tracer_common::{counter::Counter, slot::live_key};
@@ -14,22 +15,29 @@ use tracer_common::{counter::Counter, slot::live_key};
 #[uprobe]
 pub fn free_enter(ctx: ProbeContext) -> u32 {
     let (sp, [address, ..]) = at_entry(&ctx);
-    release(sp, address)
+    release(sp, address, false)
 }
 
-/// Books the free of a block by a function entered with stack pointer `sp`.
+/// The same of glibc, which tells how large blocks are that were not seen born.
+#[uprobe]
+pub fn gfree_enter(ctx: ProbeContext) -> u32 {
+    let (sp, [address, ..]) = at_entry(&ctx);
+    release(sp, address, true)
+}
+
+/// Books the free of a block by a function entered with stack pointer `sp`; `is_glibc` says whose
+/// that is.
 #[inline(always)]
-pub(crate) fn release(sp: u64, address: u64) -> u32 {
+pub(crate) fn release(sp: u64, address: u64, is_glibc: bool) -> u32 {
     count(Counter::FreeHits);
     if address == 0 {
         return 0;
     }
     // Inside realloc it is realloc that books it.
     let Some(Freeing { image, again }) = thread::begin_free(sp, address) else { return 0 };
-    let unknown = if again { Counter::NestedCalls } else { Counter::FreedUnknownBlocks };
     let key = live_key(address, image);
     let Some(block) = LIVE.get_ptr(key) else {
-        count(unknown);
+        free_unknown(address, again, is_glibc);
         return 0;
     };
     // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller, who
@@ -38,7 +46,17 @@ pub(crate) fn release(sp: u64, address: u64) -> u32 {
     if LIVE.remove(key).is_ok() {
         died(&block);
     } else {
-        count(unknown);
+        free_unknown(address, again, is_glibc);
     }
     0
+}
+
+/// Counts the free of a block that is not in the live map.
+#[inline(always)]
+fn free_unknown(address: u64, again: bool, is_glibc: bool) {
+    if again {
+        count(Counter::NestedCalls);
+    } else {
+        unknown::freed(if is_glibc { unknown::glibc_bytes(address) } else { 0 });
+    }
 }

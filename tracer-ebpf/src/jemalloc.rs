@@ -12,7 +12,7 @@ use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 #[uprobe]
 pub fn xallocx_enter(ctx: ProbeContext) -> u32 {
     let (sp, [block, size, extra, _]) = at_entry(&ctx);
-    enter_between(sp, call::RESIZE, size, extra, block)
+    enter_between(sp, call::RESIZE, size, extra, block, false)
 }
 
 /// reallocf (block, size): frees the block where it cannot be resized.

@@ -3,8 +3,8 @@
 //!
 //! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
 //! `mapping`, `loader`, `process`, `v8_gc`), and one that is no probe (`signals`); what they
-//! share is in
-//! `thread` (the call in flight), `account` (counter slots), `unwind` (stacks), `maps`.
+//! share is in `thread` (the call in flight), `account` (counter slots), `unknown` (blocks that were
+//! not seen born), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
 //! sleeps, nothing waits for user space.
@@ -32,6 +32,7 @@ mod registers;
 mod signals;
 mod thread;
 mod throwing;
+mod unknown;
 mod unwind;
 mod v8_gc;
 

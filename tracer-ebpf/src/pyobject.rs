@@ -30,5 +30,5 @@ pub fn pyrealloc_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn pyfree_enter(ctx: ProbeContext) -> u32 {
     let (sp, [_, block, ..]) = at_entry(&ctx);
-    release(sp, block)
+    release(sp, block, false)
 }

@@ -54,7 +54,7 @@ pub mod call {
 pub struct ThreadState {
     /// One of [`call`], or 0.
     pub call: u32,
-    /// 1 when `old_block` is valid.
+    /// 1 when `old_block` is valid, 2 when only its size is.
     pub has_old_block: u16,
     /// Number of the image that the thread runs; it ends with the thread's state at an exec.
     pub image: u16,

@@ -3,7 +3,7 @@
 
 use super::entry;
 use super::exits::{self, Code};
-use super::function::{Known, LIBC_MARK, THROWING, known};
+use super::function::{GLIBC_MARK, GLIBC_STATIC_MARK, Known, LIBC_MARK, THROWING, known};
 use super::jump::{Destination, Jumps};
 use super::{Function, ProbePoint};
 use crate::target::MappedFile;
@@ -30,6 +30,8 @@ struct Names {
     functions: BTreeMap<u64, Found>,
     indirect: Vec<String>,
     is_libc: bool,
+    has_glibc_mark: bool,
+    has_glibc_static_mark: bool,
     is_python: bool,
 }
 
@@ -64,6 +66,7 @@ pub fn points_of(
         ));
     }
     let is_libc = names.is_libc;
+    let is_glibc = names.has_glibc_mark || names.has_glibc_static_mark;
     names.functions.retain(|_, found| !found.known.function.is_mapping() || (mappings && is_libc));
     let jumps = Jumps::of(&file.elf);
     names.resolve_stubs(&jumps);
@@ -77,7 +80,10 @@ pub fn points_of(
             } else {
                 Vec::new()
             };
-            point(file, svma, found, own_exits)
+            // What an allocator linked beside it goes by is not its own.
+            let is_plain = found.known.plain;
+            let point = point(file, svma, found, own_exits)?;
+            Some(ProbePoint { is_glibc: is_glibc && is_plain, ..point })
         })
         .collect()
 }
@@ -129,7 +135,11 @@ fn read_names(file: &MappedFile) -> Names {
             names.functions.insert(svma, found);
         }
     }
+    // A program that asks a shared glibc for its version defines neither.
+    let is_shared_glibc = names.is_libc && names.has_glibc_mark;
     names.is_libc |= hidden.is_libc;
+    names.has_glibc_mark = is_shared_glibc;
+    names.has_glibc_static_mark = hidden.has_glibc_static_mark && names.is_libc;
     if names.is_python || hidden.is_python {
         let is_mimalloc = |symbol: &String| symbol.starts_with(MIMALLOC_PREFIX);
         names.functions.retain(|_, found| !found.symbols.iter().all(is_mimalloc));
@@ -143,6 +153,8 @@ fn read_names(file: &MappedFile) -> Names {
 impl Names {
     fn take(&mut self, name: &str, symbol: Symbol) {
         self.is_libc |= name == LIBC_MARK;
+        self.has_glibc_mark |= name == GLIBC_MARK;
+        self.has_glibc_static_mark |= name == GLIBC_STATIC_MARK;
         self.is_python |= name == PYTHON_MARK;
         let Some(known) = known(name) else { return };
         if symbol.kind == STT_GNU_IFUNC.0 {
@@ -299,6 +311,7 @@ fn point(file: &MappedFile, svma: u64, found: Found, exits: Vec<u64>) -> Option<
     symbols.sort_by_key(|symbol| known(symbol).map_or(usize::MAX, |known| known.rank));
     Some(ProbePoint {
         function,
+        is_glibc: false,
         symbols,
         file: file.open_path.clone(),
         display_path: file.display_path.clone(),

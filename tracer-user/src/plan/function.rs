@@ -156,6 +156,12 @@ pub const THROWING: [&str; 3] =
 /// A symbol by which a libc is known from other libraries that export `mmap`.
 pub const LIBC_MARK: &str = "__libc_start_main";
 
+/// Symbols by which a libc is known to be glibc: what a shared one exports, and what a static
+/// program has of its allocator, unless another one took that's place.
+pub const GLIBC_MARK: &str = "gnu_get_libc_version";
+/// See [`GLIBC_MARK`].
+pub const GLIBC_STATIC_MARK: &str = "_int_free";
+
 static KNOWN: LazyLock<HashMap<String, Known>> = LazyLock::new(|| {
     let mut names: Vec<(String, Function, bool, bool)> = Vec::new();
     for prefix in PREFIXES {

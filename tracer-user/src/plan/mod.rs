@@ -107,6 +107,8 @@ impl Function {
 pub struct ProbePoint {
     /// What it does.
     pub function: Function,
+    /// Whether it is glibc's own, so that headers of blocks are laid out as glibc does.
+    pub is_glibc: bool,
     /// All names that this address has, the best-known first (`["free", "cfree"]`).
     pub symbols: Vec<String>,
     /// Path that the kernel can open as long as the target's files are held open

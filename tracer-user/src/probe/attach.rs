@@ -17,9 +17,13 @@ use std::{
     path::Path,
 };
 
-/// Name of the entry program of a function.
-pub const fn entry_program(function: Function) -> &'static str {
-    match function {
+/// Name of the entry program of a probe.
+pub const fn entry_program(point: &ProbePoint) -> &'static str {
+    match point.function {
+        // These look at the headers of blocks that they do not know.
+        Function::Free if point.is_glibc => "gfree_enter",
+        Function::Realloc if point.is_glibc => "grealloc_enter",
+        Function::Reallocarray if point.is_glibc => "grealloca_enter",
         Function::Malloc | Function::Valloc => "malloc_enter",
         Function::Calloc => "calloc_enter",
         Function::Realloc => "realloc_enter",
@@ -68,7 +72,7 @@ pub fn programs(points: &[ProbePoint]) -> Vec<&'static str> {
         .iter()
         .flat_map(|point| {
             [
-                Some(entry_program(point.function)),
+                Some(entry_program(point)),
                 return_program(point.function),
                 (!point.exits.is_empty()).then_some(EXIT_PROGRAM),
             ]
@@ -211,7 +215,7 @@ pub fn placements(plan: &ProbePlan) -> Vec<Placement<'_>> {
         if let Some(program) = return_program(point.function) {
             placements.push(Placement { program, point, offset: point.return_offset() });
         }
-        let program = entry_program(point.function);
+        let program = entry_program(point);
         placements.push(Placement { program, point, offset: point.probe_offset });
     }
     placements
