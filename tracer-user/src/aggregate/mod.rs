@@ -2,6 +2,7 @@
 //! I/O; live sessions and replayed captures join here. Judges nothing and names nothing.
 
 mod history;
+mod resident;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ pub use v8::{Between, V8History};
 use crate::stack::StackId;
 use crate::tick::{Counters, MemorySplit, OverheadReading, Tick};
 use history::History;
+use resident::ResidentHistory;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ticks of which samples are kept. When there are more, every second one is dropped and from
@@ -37,6 +39,7 @@ pub struct Aggregate {
     counters: Counters,
     overhead: Option<OverheadReading>,
     memory: Span,
+    resident: ResidentHistory,
     /// By number of the process.
     processes: BTreeMap<u32, Span>,
     /// By number of the process.
@@ -83,6 +86,7 @@ impl Aggregate {
             counters: Counters::default(),
             overhead: None,
             memory: Span::default(),
+            resident: ResidentHistory::default(),
             processes: BTreeMap::new(),
             v8: BTreeMap::new(),
         }
@@ -110,6 +114,7 @@ impl Aggregate {
         }
         if let Some(memory) = tick.memory {
             self.memory.extend(tick.at_ns, memory);
+            self.resident.apply(tick.at_ns, memory.resident_bytes);
         }
         for reading in &tick.processes {
             self.processes.entry(reading.process).or_default().extend(tick.at_ns, reading.memory);
@@ -212,6 +217,12 @@ impl Aggregate {
     /// The same of a followed process, by its number.
     pub fn process_memory(&self, process: u32) -> Option<(MemorySplit, MemorySplit)> {
         self.processes.get(&process)?.ends()
+    }
+
+    /// The target's resident memory over time: nanoseconds since the session began, and bytes. A
+    /// bounded number of points.
+    pub fn resident(&self) -> &[(u64, u64)] {
+        self.resident.points()
     }
 
     /// What was seen from outside of the V8 in a process, by its number; `None` where there is none.

@@ -16,9 +16,9 @@ mod writer;
 
 pub use decode::DecodeError;
 pub use meta::{
-    EndReason, HeapSpace, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta,
-    ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings, SourceLine,
-    TargetMeta, TracerMemory, Window,
+    EndReason, FreeChunks, HeapSpace, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta,
+    NodeMeta, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings,
+    SourceLine, TargetMeta, TracerMemory, Window,
 };
 pub use reader::{CaptureError, read, read_from, read_until};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};

@@ -3,6 +3,7 @@
 
 use crate::{stack::StackId, tick::SiteReading};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use tracer_common::record::{Mapping, mapping_op};
 
 /// `PROT_WRITE` and `MAP_ANONYMOUS` (mmap(2)).
@@ -62,6 +63,11 @@ impl MappingAccount {
         for (start, length) in all {
             self.remove(start, length);
         }
+    }
+
+    /// What is mapped now, in the order of addresses; pieces of different calls are apart.
+    pub fn live(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.pieces.iter().map(|(start, (end, _))| *start..*end)
     }
 
     /// Counters that changed since the last call.

@@ -14,6 +14,7 @@ use crate::{
     unwind::UnwindTable,
     warning::Warning,
 };
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tracer_common::{python::PythonLayout, slot::CodeRange, v8::V8Layout};
 
@@ -185,6 +186,13 @@ impl Probes {
         let placed = links.iter().map(Links::len).sum();
         self.detacher.finish(links);
         placed
+    }
+
+    /// What a process has mapped itself since it was taken up, and still has, in the order of
+    /// addresses.
+    pub fn mapped_ranges(&self, tgid: u32) -> Vec<Range<u64>> {
+        let traced = self.traced.get(&tgid);
+        traced.map_or(Vec::new(), |traced| traced.mappings.live().collect())
     }
 
     /// What the mappings of all processes have changed since the last call.

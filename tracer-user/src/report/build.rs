@@ -4,6 +4,7 @@ use super::evidence::{self, Evidence};
 use super::findings::findings;
 use super::focus::application_frame;
 use super::javascript;
+use super::ledger;
 use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners, while_alive};
@@ -58,9 +59,9 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
             freed_blocks: totals.freed_blocks,
             freed_unknown_blocks: aggregate.counters().get(Counter::FreedUnknownBlocks),
         },
+        ledger: ledger::ledger(recording, &owners),
+        limit: ledger::limit(recording, &growing),
         findings: growing,
-        ledger: None,
-        limit: None,
         pending,
         sites,
         losses: losses.all,

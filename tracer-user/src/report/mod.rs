@@ -9,6 +9,7 @@ mod focus;
 mod folded;
 mod javascript;
 mod json;
+mod ledger;
 mod loss;
 mod markdown;
 mod model;

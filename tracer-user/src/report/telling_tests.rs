@@ -23,6 +23,7 @@ fn everything() -> Report {
         latest_seconds: Some(3120.0),
     });
     report.ledger = Some(LedgerReport {
+        pid: 4242,
         from_ns: 0,
         to_ns: 29_000_000_000,
         first_bytes: 100 << 20,

@@ -1,7 +1,9 @@
 //! Language runtimes inside the target: where they keep their frames, and what those mean.
 
+pub mod glibc;
 pub mod memory;
 pub mod node;
+pub mod pagemap;
 pub mod python;
 pub mod v8_mappings;
 

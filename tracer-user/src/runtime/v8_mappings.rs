@@ -11,12 +11,11 @@
 //!
 //! # Sources
 //! `OS::GetRandomMmapAddr` in V8's src/base/platform/platform-posix.cc and `MemoryChunk` in
-//! src/heap; pagemap(5) in Documentation/admin-guide/mm/pagemap.rst of Linux.
+//! src/heap.
 
+use super::pagemap;
 use crate::target::mapping::{self, Mapping};
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// V8's pages lie below; the kernel's own choices above.
@@ -25,14 +24,6 @@ const HIGHEST_AVMA: u64 = 1 << 46;
 const LOWEST_AVMA: u64 = 1 << 32;
 /// V8's pages begin at multiples.
 const ALIGNMENT: u64 = 256 << 10;
-/// Bytes of an entry of pagemap.
-const ENTRY_BYTES: usize = 8;
-/// Entries that are read at a time. The kernel holds the address space's lock for 2 MiB (512
-/// pages) at a time, whatever is asked for, so that the target never waits for long.
-const ENTRIES_AT_ONCE: usize = 8192;
-/// In a page's entry: it is in memory, it is swapped out.
-const IN_MEMORY: u64 = 1 << 63;
-const SWAPPED: u64 = 1 << 62;
 /// Pages that are looked at: 64 GiB, more than any heap of V8.
 const MAX_PAGES: u64 = 16 << 20;
 
@@ -49,12 +40,14 @@ pub fn heap_bytes(tgid: u32) -> Option<u64> {
     let mut pages_left = MAX_PAGES;
     let mut resident = 0;
     for heap in mappings.iter().filter(|mapping| is_heap(mapping)) {
-        resident += resident_pages(&pagemap, heap, &mut pages_left).ok()?;
+        let range = heap.start_avma..heap.end_avma;
+        resident += pagemap::held_bytes(&pagemap, range, &mut pages_left).ok()?;
     }
-    Some(resident * page_bytes())
+    Some(resident)
 }
 
-fn is_heap(mapping: &Mapping) -> bool {
+/// Whether a mapping of a process that runs V8 is part of its heap.
+pub fn is_heap(mapping: &Mapping) -> bool {
     let name = mapping.path.as_os_str().as_encoded_bytes();
     let is_anonymous = mapping.file.is_none() && (name.is_empty() || name.starts_with(b"[anon:v8"));
     let is_chunk = mapping.start_avma.is_multiple_of(ALIGNMENT)
@@ -62,36 +55,9 @@ fn is_heap(mapping: &Mapping) -> bool {
     is_anonymous && (mapping.executable || mapping.readable && is_chunk)
 }
 
-fn resident_pages(pagemap: &File, mapping: &Mapping, pages_left: &mut u64) -> io::Result<u64> {
-    let mut buffer = [0_u8; ENTRIES_AT_ONCE * ENTRY_BYTES];
-    let end = mapping.end_avma / page_bytes();
-    let mut page = mapping.start_avma / page_bytes();
-    let mut resident = 0;
-    while page < end && *pages_left > 0 {
-        let wanted = (end - page).min(ENTRIES_AT_ONCE as u64).min(*pages_left) as usize;
-        let place = &mut buffer[..wanted * ENTRY_BYTES];
-        let read = pagemap.read_at(place, page * ENTRY_BYTES as u64)? / ENTRY_BYTES;
-        if read == 0 {
-            // It has been unmapped since, or lies outside what user space can have.
-            break;
-        }
-        let (entries, _) = place[..read * ENTRY_BYTES].as_chunks::<ENTRY_BYTES>();
-        let is_resident =
-            |entry: &&[u8; 8]| u64::from_ne_bytes(**entry) & (IN_MEMORY | SWAPPED) != 0;
-        resident += entries.iter().filter(is_resident).count() as u64;
-        page += read as u64;
-        *pages_left -= read as u64;
-    }
-    Ok(resident)
-}
-
-fn page_bytes() -> u64 {
-    // SAFETY: sysconf takes a number and returns one.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::pagemap::page_bytes;
     use super::*;
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     processes::Processes,
     python_objects::Observer,
     recorder::Recorder,
+    residency::Residencies,
     setup::Started,
     source_lines::SourceRoots,
     v8_outside::V8Outside,
@@ -84,6 +85,7 @@ pub struct Session {
     pub(super) js_heap: Option<JsHeap>,
     v8_outside: V8Outside,
     pub(super) cycles: Option<Cycles>,
+    residencies: Residencies,
 }
 
 impl Session {
@@ -119,6 +121,7 @@ impl Session {
             js_heap: None,
             v8_outside: V8Outside::default(),
             cycles: config.schedule.clone().map(Cycles::new),
+            residencies: Residencies::default(),
             config,
         };
         for warning in std::mem::take(&mut started.warnings) {
@@ -220,6 +223,7 @@ impl Session {
             tick.processes = self.processes.memory();
         }
         tick.v8 = self.v8_outside.readings(&self.processes, &self.probes, is_last);
+        self.residencies.look(&self.processes, &self.probes, self.tgid, &tick, is_last);
         self.kernel_peak_bytes = self.kernel_peak_bytes.max(kernel_memory_bytes());
         self.recorder.tick(&tick)?;
         if let Some(epoch) = self.epochs.advance(now) {
@@ -355,6 +359,7 @@ impl Session {
             resident_bytes: measure::own_peak_bytes(),
             kernel_map_bytes: self.kernel_peak_bytes,
         });
+        self.residencies.describe(meta);
         self.processes.describe(meta);
         recording.meta.source_lines = sources.lines(recording);
         debug_assert!(!recording.raw_stacks.keys().any(|id| id.0 == UNATTRIBUTED_STACK));

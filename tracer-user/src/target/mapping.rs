@@ -72,7 +72,8 @@ pub fn parse(text: &[u8]) -> Vec<Mapping> {
     mappings
 }
 
-fn parse_line(line: &[u8]) -> Option<Mapping> {
+/// One line of it; `None` when it makes no sense.
+pub fn parse_line(line: &[u8]) -> Option<Mapping> {
     let mut rest = line;
     let mut field = || {
         let start = rest.iter().position(|byte| *byte != b' ')?;

@@ -6,7 +6,7 @@ mod residency;
 mod source_line;
 
 pub use mark::Mark;
-pub use residency::{MemoryLimit, Residency};
+pub use residency::{FreeChunks, MemoryLimit, Residency};
 pub use source_line::SourceLine;
 
 use crate::warning::Warning;
@@ -42,6 +42,8 @@ pub struct Meta {
     pub node: Option<NodeMeta>,
     /// Where its resident memory was, in the order of time; a bounded number of readings.
     pub residency: Vec<Residency>,
+    /// Names of the allocators in it other than glibc's (`jemalloc`), as far as known.
+    pub other_allocators: Vec<String>,
     /// What bounds its memory.
     pub memory_limits: Vec<MemoryLimit>,
     /// Moments that have a meaning, in the order of time.

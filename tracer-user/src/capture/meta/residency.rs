@@ -9,11 +9,42 @@ use std::collections::BTreeMap;
 pub struct Residency {
     /// Nanoseconds since the session began.
     pub at_ns: u64,
-    /// Resident bytes by the name of a class of mappings (`ledger::Class::name`): classes may be
-    /// added, and those that are not known count as unexplained.
+    /// Bytes that are resident or swapped out, by the name of a class of mappings
+    /// (`ledger::Class::name`): classes may be added, and those that are not known count as
+    /// unexplained.
     pub classes: BTreeMap<String, u64>,
-    /// Swapped out, bytes, of all classes.
+    /// Address space of the same classes, bytes: what is mapped and never touched included.
+    pub mapped: BTreeMap<String, u64>,
+    /// Those of `classes` that are swapped out, bytes.
     pub swapped_bytes: u64,
+    /// Blocks freed by then that were born before the attach (or below the size floor), of all
+    /// processes that are followed.
+    pub freed_unknown_blocks: u64,
+    /// Their bytes, as far as they are known.
+    pub freed_unknown_bytes: u64,
+    /// Those of the blocks whose size is not known.
+    pub freed_unknown_unsized: u64,
+    /// Heap memory of glibc's arenas beside the main one, bytes that are resident or swapped out,
+    /// the largest first; a bounded number of them.
+    pub arenas: Vec<u64>,
+    /// How many such arenas there are.
+    pub arena_count: u32,
+    /// What glibc's free chunks are, where its heaps were walked (at the session's end).
+    pub free_chunks: Option<FreeChunks>,
+}
+
+/// What lies free in glibc's heaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FreeChunks {
+    /// Bytes of chunks that no block uses, the unused ends of heaps included.
+    pub free_bytes: u64,
+    /// Those of whole pages that are resident: what trimming gives back.
+    pub trimmable_bytes: u64,
+    /// Bytes of heap that were looked at.
+    pub walked_bytes: u64,
+    /// Bytes of heap that were not, because they were too many or made no sense.
+    pub unwalked_bytes: u64,
 }
 
 /// What bounds the target's memory, and how near it is.

@@ -4,6 +4,7 @@
 mod escape;
 
 use super::focus::label;
+use super::ledger::{shown, whole};
 use super::model::{LedgerReport, Report, Site};
 use super::telling::{self, Detail, Fold, facts, folded};
 use super::{processes, v8};
@@ -138,7 +139,9 @@ fn write_ledger(out: &mut String, ledger: &LedgerReport) -> fmt::Result {
     writeln!(out, "\n### Where resident memory went\n")?;
     row(out, &["what", "change", "at the end", "note"])?;
     row(out, &["---", "--:", "--:", "---"])?;
-    for line in &ledger.rows {
+    let (change, words) = whole(ledger);
+    row(out, &[&inline(&words), &inline(&units::signed_bytes(change)), "", ""])?;
+    for line in shown(ledger) {
         row(
             out,
             &[

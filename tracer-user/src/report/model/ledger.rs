@@ -7,6 +7,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct LedgerReport {
+    /// The process that it is of: the target, whoever else is followed.
+    pub pid: u32,
     /// The part of the window that it covers: first and last reading, nanoseconds since the session
     /// began.
     pub from_ns: u64,
@@ -27,8 +29,7 @@ pub struct LedgerReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct LedgerRow {
-    /// `live-malloc`, `live-python`, `allocator-retained`, `python-arenas`, `v8-heap`,
-    /// `thread-stacks`, `files`, `shared`, `direct-mappings`, `unexplained`, ...
+    /// As [`crate::ledger::Kind::name`] has it: `live-malloc`, `allocator-retained`, `shared`...
     pub kind: &'static str,
     /// The same for people.
     pub title: &'static str,

@@ -2,6 +2,7 @@
 
 use super::layout::write_sentence;
 use crate::report::focus::printable;
+use crate::report::ledger::{shown, whole};
 use crate::report::model::LedgerReport;
 use crate::report::telling::share;
 use crate::units;
@@ -9,7 +10,10 @@ use std::fmt;
 
 /// The ledger below its heading.
 pub(super) fn write_ledger(out: &mut String, ledger: &LedgerReport) -> fmt::Result {
-    for row in &ledger.rows {
+    let (change, words) = whole(ledger);
+    let line = format!("{:>11}  {words}", units::signed_bytes(change));
+    write_sentence(out, &printable(&line))?;
+    for row in shown(ledger) {
         let last = row
             .last_bytes
             .map_or(String::new(), |last| format!(", {} at the end", units::bytes(last)));

@@ -36,6 +36,12 @@ const POOLS: [u32; 2] = [63, 64];
 /// Some 10,000 small reads of the target's memory: 10-20 ms. Never more than 50,000 reads, of
 /// 64 MiB together.
 pub fn held_bytes(target: &Target, runtime: &PythonRuntime) -> Option<u64> {
+    let arenas = ranges(target, runtime)?;
+    Some(arenas.iter().map(|arena| arena.end - arena.start).sum())
+}
+
+/// Where these arenas are, sorted; `None` and cost as for [`held_bytes`].
+pub fn ranges(target: &Target, runtime: &PythonRuntime) -> Option<Vec<Range<u64>>> {
     let has_large_arenas = (runtime.version.major, runtime.version.minor) >= (3, 10);
     let list = List {
         tgid: target.tgid,
@@ -43,8 +49,10 @@ pub fn held_bytes(target: &Target, runtime: &PythonRuntime) -> Option<u64> {
         arena_bytes: if has_large_arenas { 1 << 20 } else { 256 << 10 },
         left: Cell::new(Some((MAX_READS, MAX_READ_BYTES))),
     };
-    let count = list.longest(&candidates(target, runtime, &list))?;
-    Some(count * list.arena_bytes)
+    let mut starts = list.longest(&candidates(target, runtime, &list))?;
+    starts.sort_unstable();
+    starts.dedup();
+    Some(starts.into_iter().map(|start| start..start.saturating_add(list.arena_bytes)).collect())
 }
 
 struct List {
@@ -105,10 +113,10 @@ impl List {
         left.and_then(|_| read_vec(self.tgid, avma, length_bytes as usize))
     }
 
-    /// Number of arenas in the longest list around a candidate; `None` where there is none, or
-    /// where not all of them could be looked at.
-    fn longest(&self, candidates: &[u64]) -> Option<u64> {
-        let mut best = 0;
+    /// Where the arenas of the longest list around a candidate begin; `None` where there is none,
+    /// or where not all of them could be looked at.
+    fn longest(&self, candidates: &[u64]) -> Option<Vec<u64>> {
+        let mut best = Vec::new();
         // Starts of the lists by their ends.
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         for candidate in candidates {
@@ -116,11 +124,13 @@ impl List {
             if next.is_some_and(|(_, start)| start <= candidate) || !self.is_arena_at(*candidate) {
                 continue;
             }
-            let (range, count) = self.around(*candidate);
+            let (range, arenas) = self.around(*candidate);
             seen.insert(range.end, range.start);
-            best = best.max(count);
+            if arenas.len() > best.len() {
+                best = arenas;
+            }
         }
-        (best > 0 && self.left.get().is_some()).then_some(best)
+        (!best.is_empty() && self.left.get().is_some()).then_some(best)
     }
 
     fn is_anonymous(&self, avma: u64) -> bool {
@@ -150,23 +160,23 @@ impl List {
     }
 
     /// The part of the list around an arena of it: arenas, and entries whose arena was given back.
-    fn around(&self, avma: u64) -> (Range<u64>, u64) {
-        let (mut start, mut end, mut count) = (avma, avma, 0);
+    fn around(&self, avma: u64) -> (Range<u64>, Vec<u64>) {
+        let (mut start, mut end, mut arenas) = (avma, avma, Vec::new());
         'before: while let Some(entries) = self.piece(|bytes| start.checked_sub(bytes)) {
             for entry in entries.chunks_exact(ENTRY_BYTES as usize).rev() {
-                let Some(arenas) = self.arenas_in(entry) else { break 'before };
-                count += arenas;
+                let Some(arena) = self.arena_in(entry) else { break 'before };
+                arenas.extend(arena);
                 start -= ENTRY_BYTES;
             }
         }
         'behind: while let Some(entries) = self.piece(|_| Some(end)) {
             for entry in entries.chunks_exact(ENTRY_BYTES as usize) {
-                let Some(arenas) = self.arenas_in(entry) else { break 'behind };
-                count += arenas;
+                let Some(arena) = self.arena_in(entry) else { break 'behind };
+                arenas.extend(arena);
                 end += ENTRY_BYTES;
             }
         }
-        (start..end, count)
+        (start..end, arenas)
     }
 
     /// Entries from where `at` says that so many bytes of them begin; near the end of the memory
@@ -177,12 +187,12 @@ impl List {
             .find_map(|bytes| self.read(at(bytes)?, bytes))
     }
 
-    /// Whether the entry is an arena (1) or one whose arena was given back (0); `None` for what is
-    /// not of the list.
-    fn arenas_in(&self, entry: &[u8]) -> Option<u64> {
+    /// Where the arena of an entry begins, if it has not been given back; `None` for what is not of
+    /// the list.
+    fn arena_in(&self, entry: &[u8]) -> Option<Option<u64>> {
         match self.is_arena(entry) {
-            true => Some(1),
-            false => (u64_in(entry, 0) == Some(0)).then_some(0),
+            true => Some(u64_in(entry, 0)),
+            false => (u64_in(entry, 0) == Some(0)).then_some(None),
         }
     }
 }
@@ -219,11 +229,12 @@ mod tests {
     #[test]
     fn the_longest_list_counts_wherever_one_begins_to_look() {
         let (list, starts, _words) = lists(&[3, 5000, 7]);
-        assert_eq!(list.longest(&starts), Some(5000));
+        let count = |candidates: &[u64]| list.longest(candidates).map(|arenas| arenas.len());
+        assert_eq!(count(&starts), Some(5000));
         let middle = starts[1] + 2500 * ENTRY_BYTES;
-        assert_eq!(list.longest(&[middle, middle + ENTRY_BYTES]), Some(5000));
-        assert_eq!(list.longest(&[starts[0], middle + 8]), Some(3));
-        assert_eq!(list.longest(&[]), None);
+        assert_eq!(count(&[middle, middle + ENTRY_BYTES]), Some(5000));
+        assert_eq!(count(&[starts[0], middle + 8]), Some(3));
+        assert_eq!(count(&[]), None);
         let (reads, _) = list.left.get().unwrap();
         assert!(MAX_READS - reads < 4000, "{reads}");
     }
