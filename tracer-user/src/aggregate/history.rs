@@ -1,7 +1,7 @@
 //! One stack: its cumulative counters by birth epoch, and its totals wherever they changed.
 //! Which ticks are kept is the aggregate's decision.
 
-use super::series::{Cohort, Sample, Series};
+use super::series::{Cohort, Sample, Series, settled_age_ns};
 use crate::tick::SiteReading;
 use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
@@ -67,6 +67,7 @@ struct Epoch {
 struct Change {
     ordinal: u64,
     totals: Totals,
+    settled_bytes: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,7 +131,15 @@ impl History {
         {
             self.changes.pop();
         }
-        self.changes.push(Change { ordinal, totals: self.totals });
+        let settled_bytes = self.settled_bytes(at_ns);
+        self.changes.push(Change { ordinal, totals: self.totals, settled_bytes });
+    }
+
+    /// What is live of the epochs that began long enough before.
+    fn settled_bytes(&self, at_ns: u64) -> u64 {
+        let until_ns = at_ns.saturating_sub(settled_age_ns(at_ns));
+        let settled = self.epochs.values().filter(|epoch| epoch.born_ns <= until_ns);
+        settled.fold(0, |sum, epoch| sum.saturating_add(epoch.totals.live_bytes()))
     }
 
     /// Forgets what can only be seen at ticks that are not in `kept` (sorted ordinals).
@@ -155,17 +164,18 @@ impl History {
 
     pub(super) fn series(&self, ticks: &[(u64, u64)]) -> Series {
         let mut changes = self.changes.iter().peekable();
-        let mut now = Totals::default();
+        let (mut now, mut settled_bytes) = (Totals::default(), 0);
         let mut samples = Vec::with_capacity(ticks.len());
         for (ordinal, at_ns) in ticks {
             while let Some(change) = changes.next_if(|change| change.ordinal <= *ordinal) {
-                now = change.totals;
+                (now, settled_bytes) = (change.totals, change.settled_bytes);
             }
             samples.push(Sample {
                 at_ns: *at_ns,
                 live_bytes: now.live_bytes(),
                 live_blocks: now.live_blocks(),
                 allocated_bytes: now.allocated_bytes,
+                settled_bytes,
             });
         }
         let cohorts = self.epochs.iter().map(|(number, epoch)| {

@@ -6,10 +6,12 @@ mod resident;
 mod series;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod v8;
 
 pub use history::Totals;
-pub use series::{Cohort, Sample, Series};
+pub use series::{Cohort, Sample, Series, settled_age_ns};
+pub use unknown::UnknownFreed;
 pub use v8::{Between, V8History};
 
 use crate::stack::StackId;
@@ -32,6 +34,8 @@ pub struct Aggregate {
     stacks: BTreeMap<StackId, History>,
     /// Retained ticks: ordinal and time. The last one is always the latest tick.
     ticks: Vec<(u64, u64)>,
+    /// For each of them.
+    unknown: Vec<UnknownFreed>,
     applied: u64,
     stride: u64,
     /// Ordinals of ticks that are kept whatever the stride.
@@ -80,6 +84,7 @@ impl Aggregate {
         Self {
             stacks: BTreeMap::new(),
             ticks: Vec::new(),
+            unknown: Vec::new(),
             applied: 0,
             stride: 1,
             pinned: BTreeSet::new(),
@@ -107,6 +112,10 @@ impl Aggregate {
                 .apply(reading, ordinal, settled, tick.at_ns);
         }
         self.merge_counters(&tick.counters);
+        let unknown = UnknownFreed::of(self.latest_ns(), &self.counters);
+        if let Some(last) = self.unknown.last_mut() {
+            *last = unknown;
+        }
         if let Some(overhead) = tick.overhead
             && self.overhead.is_none_or(|known| overhead.hits >= known.hits)
         {
@@ -135,6 +144,7 @@ impl Aggregate {
             Some((ordinal, latest_ns)) if at_ns <= latest_ns => return ordinal,
             Some((ordinal, _)) if !self.stays(ordinal) => {
                 self.ticks.pop();
+                self.unknown.pop();
             }
             _ => {}
         }
@@ -143,14 +153,17 @@ impl Aggregate {
         if self.ticks.len() >= MAX_TICKS + self.pinned.len() {
             self.stride *= 2;
             let (stride, pinned) = (self.stride, &self.pinned);
-            self.ticks
-                .retain(|(ordinal, _)| ordinal.is_multiple_of(stride) || pinned.contains(ordinal));
+            let stays = |ordinal: &u64| ordinal.is_multiple_of(stride) || pinned.contains(ordinal);
+            let mut kept = self.ticks.iter().map(|(ordinal, _)| stays(ordinal));
+            self.unknown.retain(|_| kept.next().unwrap_or(false));
+            self.ticks.retain(|(ordinal, _)| stays(ordinal));
             let kept: Vec<u64> = self.ticks.iter().map(|(ordinal, _)| *ordinal).collect();
             for history in self.stacks.values_mut() {
                 history.thin(&kept);
             }
         }
         self.ticks.push((ordinal, at_ns));
+        self.unknown.push(UnknownFreed::default());
         ordinal
     }
 
@@ -197,6 +210,11 @@ impl Aggregate {
             || History::default().series(&self.ticks),
             |history| history.series(&self.ticks),
         )
+    }
+
+    /// What was freed by then of what had been allocated unseen, at every retained tick.
+    pub fn unknown_frees(&self) -> &[UnknownFreed] {
+        &self.unknown
     }
 
     /// Counters, cumulative.

@@ -14,6 +14,15 @@ pub struct Sample {
     pub live_blocks: u64,
     /// Requested bytes born by then.
     pub allocated_bytes: u64,
+    /// Those of `live_bytes` whose blocks were born a while ago (see [`settled_age_ns`]), as the
+    /// latest reading had it: what is transient is not in it.
+    pub settled_bytes: u64,
+}
+
+/// A block that was born so long before `at_ns` has outlived what is transient: two seconds, and
+/// two epochs of birth at least, which are a twenty-fourth of the session each. Nanoseconds.
+pub fn settled_age_ns(at_ns: u64) -> u64 {
+    (at_ns / 12).max(2_000_000_000)
 }
 
 /// The blocks that a stack bore in one epoch.
@@ -50,6 +59,7 @@ impl Series {
                 mine.live_bytes = mine.live_bytes.saturating_add(theirs.live_bytes);
                 mine.live_blocks = mine.live_blocks.saturating_add(theirs.live_blocks);
                 mine.allocated_bytes = mine.allocated_bytes.saturating_add(theirs.allocated_bytes);
+                mine.settled_bytes = mine.settled_bytes.saturating_add(theirs.settled_bytes);
             }
         }
         for (epoch, theirs) in &other.cohorts {

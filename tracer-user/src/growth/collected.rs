@@ -15,13 +15,11 @@ pub struct Collections {
     pub last_ns: Option<u64>,
 }
 
-/// What is to be made of `plain`, the judgement on a series in whatever way it grew.
-pub(super) fn reconsider(
-    plain: Judgement,
-    series: &Series,
-    limits: &Limits,
-    collections: &Collections,
-) -> Judgement {
+/// Judges a series whose blocks a collector frees.
+pub(super) fn judge(series: &Series, limits: &Limits, collections: &Collections) -> Judgement {
+    // When blocks died says when there were collections, nothing else.
+    let undated = Series { samples: series.samples.clone(), ..Series::default() };
+    let plain = judge_shape(&undated, limits, false);
     if plain.verdict != Verdict::Growing {
         return plain;
     }
@@ -36,7 +34,7 @@ pub(super) fn reconsider(
         return pending(plain, reason);
     };
     let survivors = survivors(series, collected_ns);
-    let judgement = judge_shape(&survivors, limits);
+    let judgement = judge_shape(&survivors, limits, false);
     let seen = match collections.count {
         1 => "1 full garbage collection was seen".to_owned(),
         count => format!("{} full garbage collections were seen", units::count(count)),
@@ -78,7 +76,7 @@ fn survivors(series: &Series, until_ns: u64) -> Series {
             while let Some((_, live)) = cohorts.next_if(|(born_ns, _)| *born_ns <= sample.at_ns) {
                 live_bytes = live_bytes.saturating_add(live);
             }
-            Sample { live_bytes, ..*sample }
+            Sample { live_bytes, settled_bytes: live_bytes, ..*sample }
         });
     Series { samples: samples.collect(), cohorts: series.cohorts.clone() }
 }
@@ -86,7 +84,7 @@ fn survivors(series: &Series, until_ns: u64) -> Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::Cohort;
+    use crate::aggregate::{Cohort, settled_age_ns};
     use crate::growth::{Evidence, judge_with};
     use std::collections::BTreeMap;
 
@@ -110,7 +108,17 @@ mod tests {
             };
             cohorts.insert(second as u32 + 1, cohort);
             let live_bytes = cohorts.values().map(|cohort| cohort.live_bytes).sum();
-            series.samples.push(Sample { at_ns: second * SECOND, live_bytes, ..Sample::default() });
+            let settled_bytes = (cohorts.values())
+                .filter(|cohort| {
+                    cohort.born_ns + settled_age_ns(second * SECOND) <= second * SECOND
+                })
+                .map(|cohort| cohort.live_bytes);
+            series.samples.push(Sample {
+                at_ns: second * SECOND,
+                live_bytes,
+                settled_bytes: settled_bytes.sum(),
+                ..Sample::default()
+            });
         }
         series.cohorts = cohorts;
         let last_ns = collections.last().map(|second| (second - 1) * SECOND);

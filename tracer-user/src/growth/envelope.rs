@@ -1,8 +1,6 @@
 //! The lower envelope of live bytes: at every tick, the least that was live then or later. It
 //! never falls; what it rose by is what was kept.
 
-use crate::aggregate::Sample;
-
 /// Share of the window at its end that is left out: nothing born there had time to die.
 const TAIL_DIVISOR: usize = 10;
 
@@ -13,14 +11,15 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    pub(super) fn of(samples: &[Sample]) -> Self {
+    /// Of times and live bytes.
+    pub(super) fn of(live: &[(u64, u64)]) -> Self {
         let mut least = u64::MAX;
-        let mut points: Vec<(u64, u64)> = samples
+        let mut points: Vec<(u64, u64)> = live
             .iter()
             .rev()
-            .map(|sample| {
-                least = least.min(sample.live_bytes);
-                (sample.at_ns, least)
+            .map(|(at_ns, bytes)| {
+                least = least.min(*bytes);
+                (*at_ns, least)
             })
             .collect();
         points.reverse();
@@ -52,9 +51,10 @@ impl Envelope {
         let (Some(first), Some(last)) = (self.points.first(), self.points.last()) else {
             return vec![0; count as usize];
         };
-        let span = last.0 - first.0;
+        let span = last.0.saturating_sub(first.0);
         let held_at = |part: u64| {
-            let until = first.0 + (u128::from(span) * u128::from(part) / u128::from(count)) as u64;
+            let until =
+                first.0 + (u128::from(span) * u128::from(part) / u128::from(count.max(1))) as u64;
             let behind = self.points.partition_point(|point| point.0 <= until);
             self.points[behind.max(1) - 1].1
         };
@@ -67,15 +67,8 @@ mod tests {
     use super::*;
 
     fn envelope(live: &[u64]) -> Envelope {
-        let samples: Vec<_> = (0u64..)
-            .zip(live)
-            .map(|(at_ns, live_bytes)| Sample {
-                at_ns,
-                live_bytes: *live_bytes,
-                ..Sample::default()
-            })
-            .collect();
-        Envelope::of(&samples)
+        let points: Vec<(u64, u64)> = (0..).zip(live.iter().copied()).collect();
+        Envelope::of(&points)
     }
 
     #[test]

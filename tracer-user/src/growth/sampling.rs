@@ -82,6 +82,11 @@ impl Sampling {
         })
     }
 
+    /// So many more samples as a share of those behind a growth of `bytes`, at most 10.
+    pub(super) fn share_missing(&self, more: u64, bytes: f64) -> f64 {
+        (more as f64 / self.samples(bytes).max(1.0)).min(10.0)
+    }
+
     /// A rate of growth (bytes per second) with the error of the samples behind it: of what grew by
     /// `growth_bytes` in `seconds`. The two errors do not depend on each other.
     pub fn widen(&self, rate: Interval, growth_bytes: f64, seconds: f64) -> Interval {

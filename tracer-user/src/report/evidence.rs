@@ -78,7 +78,7 @@ pub(super) fn together(parts: &[&Judged]) -> Evidence {
     let interval = sampled().find_map(|part| Some(part.evidence.sampling?.interval_bytes));
     let sampling = interval
         .map(|interval| Sampling::of(interval as u64, totals.live_bytes(), totals.live_blocks()));
-    Evidence { sampling, collections }
+    Evidence { sampling, collections, unknown_frees: None }
 }
 
 /// By how much sampled bytes may be wrong (95 %); `None` for exact ones.
