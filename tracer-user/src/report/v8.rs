@@ -1,14 +1,14 @@
 //! V8 in the report: its heap as it shows from outside, what it told of itself, and the pages that
 //! it maps.
 
-use super::build::rate;
+use super::build::{frame_report, rate};
 use super::focus::printable;
 use super::model::*;
 use super::processes::while_alive;
 use crate::aggregate::{Sample, Series, V8History};
 use crate::capture::{NodeMeta, Recording};
 use crate::growth::{Judgement, Limits, Verdict, judge};
-use crate::stack::{Domain, FrameKind};
+use crate::stack::{Domain, Frame, FrameKind};
 use crate::units;
 use std::fmt::{self, Write};
 
@@ -49,14 +49,9 @@ pub(super) fn without_tiers(frames: &[FrameReport]) -> Vec<FrameReport> {
 pub(super) fn page_frames(frames: &[FrameReport]) -> Vec<FrameReport> {
     let first = frames.iter().find(|frame| frame.function.starts_with(PAGE_ALLOCATOR));
     vec![FrameReport {
-        kind: FrameKind::Native,
-        function: PAGE_FRAME.to_owned(),
-        file: None,
-        line: None,
         module: first.and_then(|frame| frame.module.clone()),
         build_id: first.and_then(|frame| frame.build_id.clone()),
-        offset: None,
-        generated: None,
+        ..frame_report(&Frame::bare(FrameKind::Native, PAGE_FRAME))
     }]
 }
 

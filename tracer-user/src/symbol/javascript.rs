@@ -222,7 +222,12 @@ fn result_of(named: &Named) -> &'static str {
 }
 
 fn frame_of(name: JsName) -> Frame {
-    Frame { file: name.file, line: name.line, generated: name.generated, ..bare(name.function) }
+    Frame {
+        file: name.file,
+        line: name.line,
+        generated: name.generated,
+        ..Frame::bare(FrameKind::Js, name.function)
+    }
 }
 
 fn held_bytes(frame: &Frame) -> usize {
@@ -231,23 +236,10 @@ fn held_bytes(frame: &Frame) -> usize {
     size_of::<Frame>() + texts
 }
 
-fn bare(function: String) -> Frame {
-    Frame {
-        kind: FrameKind::Js,
-        function,
-        file: None,
-        line: None,
-        module: None,
-        build_id: None,
-        offset: None,
-        generated: None,
-    }
-}
-
 /// A JavaScript frame without a name.
 pub fn unnamed(return_avma: u64) -> Frame {
     // As `UNNAMED` has it.
-    bare(format!("[js {return_avma:#x}]"))
+    Frame::bare(FrameKind::Js, format!("[js {return_avma:#x}]"))
 }
 
 /// What people read in the place of a native frame in which JavaScript runs. Code of V8's own keeps
@@ -273,7 +265,10 @@ mod tests {
     use tracer_common::v8::{JS_COMPILED, JS_INTERPRETED};
 
     fn named(names: &[&str]) -> Named {
-        let frames = names.iter().map(|name| Arc::new(bare((*name).to_owned()))).collect();
+        let frames = names
+            .iter()
+            .map(|name| Arc::new(Frame::bare(FrameKind::Js, (*name).to_owned())))
+            .collect();
         Ok(Arc::new(Functions { frames, are_exact: true }))
     }
 
@@ -281,7 +276,10 @@ mod tests {
     fn javascript_stands_where_its_native_frame_was() {
         let failed: Named = Err(JsFailure::Unreadable);
         let check = |claim: &str, kind, name: &Named, expected: &[(FrameKind, &str)]| {
-            let native = Frame { kind: FrameKind::Native, ..bare("Builtins_X".to_owned()) };
+            let native = Frame {
+                kind: FrameKind::Native,
+                ..Frame::bare(FrameKind::Js, "Builtins_X".to_owned())
+            };
             let frame = JsFrame { kind, ..JsFrame::default() };
             let frames = in_place_of(vec![native], 0x1234, &frame, name);
             let frames: Vec<_> =

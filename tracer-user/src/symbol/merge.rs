@@ -93,14 +93,10 @@ fn is_arena(leaf: &[Frame], python_module: Option<&str>) -> bool {
 fn arena(native: &[NativeSlot]) -> Vec<Frame> {
     let first = native.first().and_then(|slot| slot.frames.last());
     vec![Frame {
-        kind: FrameKind::Native,
-        function: ARENA_FRAME.to_owned(),
-        file: None,
-        line: None,
         module: first.and_then(|frame| frame.module.clone()),
         build_id: first.and_then(|frame| frame.build_id.clone()),
         offset: first.and_then(|frame| frame.offset),
-        generated: None,
+        ..Frame::bare(FrameKind::Native, ARENA_FRAME)
     }]
 }
 
@@ -111,16 +107,7 @@ mod tests {
     const PYTHON: &str = "/lib/libpython3.11.so";
 
     fn frame(kind: FrameKind, function: &str) -> Frame {
-        Frame {
-            kind,
-            function: function.into(),
-            file: None,
-            line: None,
-            module: Some(PYTHON.into()),
-            build_id: None,
-            offset: None,
-            generated: None,
-        }
+        Frame { module: Some(PYTHON.into()), ..Frame::bare(kind, function) }
     }
 
     /// `eval` is the loop, `handler` a part of it, anything else a native function.

@@ -336,16 +336,7 @@ impl Resolver {
 
 /// A Python frame whose code object could not be read (any more).
 fn unreadable(record: &PythonFrame) -> Frame {
-    Frame {
-        kind: FrameKind::Python,
-        function: format!("[python code {:#x}]", record.code_avma),
-        file: None,
-        line: None,
-        module: None,
-        build_id: None,
-        offset: None,
-        generated: None,
-    }
+    Frame::bare(FrameKind::Python, format!("[python code {:#x}]", record.code_avma))
 }
 
 #[cfg(test)]

@@ -205,14 +205,5 @@ fn exported(name: &str) -> &str {
 }
 
 fn nameless(function: String, module: Option<String>, offset: Option<u64>) -> Frame {
-    Frame {
-        kind: FrameKind::Native,
-        function,
-        file: None,
-        line: None,
-        module,
-        build_id: None,
-        offset,
-        generated: None,
-    }
+    Frame { module, offset, ..Frame::bare(FrameKind::Native, function) }
 }

@@ -7,10 +7,10 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use super::build::total;
-use super::model::{FrameReport, Report, Site};
+use super::build::{frame_report, total};
+use super::model::{Report, Site};
 use crate::capture::Recording;
-use crate::stack::FrameKind;
+use crate::stack::{Frame, FrameKind};
 use flate2::{Compression, write::GzEncoder};
 use message::{Label, Profile, Sample, ValueType};
 use places::Places;
@@ -106,16 +106,7 @@ fn labels(tables: &mut Tables, site: &Site) -> Vec<Label> {
 
 /// The place of what has no frames.
 fn nowhere(tables: &mut Tables) -> u64 {
-    let frame = FrameReport {
-        kind: FrameKind::Native,
-        function: "[no frames]".into(),
-        file: None,
-        line: None,
-        module: None,
-        build_id: None,
-        offset: None,
-        generated: None,
-    };
+    let frame = frame_report(&Frame::bare(FrameKind::Native, "[no frames]"));
     let line = tables.line(&frame);
     tables.location(0, 0, vec![line])
 }

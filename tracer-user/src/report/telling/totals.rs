@@ -61,10 +61,10 @@ pub(in crate::report) fn totals(report: &Report) -> Vec<(&'static str, String)> 
 pub(in crate::report) fn cost(report: &Report) -> Vec<String> {
     let mut told = vec![match report.overhead {
         Some(cost) => format!(
-            "{} probe hits/s, {:.0} ns in our programs and {:.0} ns for the trap each: {:.2} % of one core",
+            "{} probe hits/s, {} ns in our programs and {} ns for the trap each: {:.2} % of one core",
             units::count(cost.hits_per_s.round() as u64),
-            cost.program_ns_per_hit,
-            cost.trap_ns_per_hit,
+            units::count(cost.program_ns_per_hit.round() as u64),
+            units::count(cost.trap_ns_per_hit.round() as u64),
             cost.share_of_one_core * 100.0,
         ),
         None => {

@@ -44,7 +44,7 @@ fn unplaced(function: &str) -> Frame {
 /// V8's names for itself stand in brackets, as in other stacks.
 fn function(name: &str) -> String {
     match name {
-        "" | "(anonymous)" => "(anonymous)".to_owned(),
+        "" | "(anonymous)" => "<anonymous>".to_owned(),
         "(GC)" => "[V8 garbage collector]".to_owned(),
         "(PARSER)" => "[V8 parser]".to_owned(),
         "(BYTECODE_COMPILER)" => "[V8 bytecode compiler]".to_owned(),
@@ -80,7 +80,7 @@ mod tests {
     fn places_are_shown_as_people_know_them() {
         for (function, url, line, expected) in [
             ("keep", "file:///srv/a%20b/x.js", 6, ("keep", Some("/srv/a b/x.js"), Some(7))),
-            ("", "file:///srv/x%.js", 0, ("(anonymous)", Some("/srv/x%.js"), Some(1))),
+            ("", "file:///srv/x%.js", 0, ("<anonymous>", Some("/srv/x%.js"), Some(1))),
             ("emit", "node:events", 400, ("emit", Some("node:events"), Some(401))),
             ("(V8 API)", "", -1, ("[V8 API]", None, None)),
             (
