@@ -14,6 +14,12 @@ static void *kept[40000];
 static size_t kept_count;
 static pthread_barrier_t all_done;
 
+static long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static void a_moment(long milliseconds) {
     struct timespec time = {0, milliseconds * 1000000L};
     nanosleep(&time, NULL);
@@ -35,8 +41,8 @@ NOINLINE static void *leak(size_t bytes) {
     return block;
 }
 
-static long do_leak(void) {
-    for (int piece = 0; piece < PIECES; piece++, a_moment(20))
+static long do_leak(long pace_ms) {
+    for (int piece = 0; piece < PIECES; piece++, a_moment(pace_ms))
         for (int i = 0; i < 1000; i++) leak(1000);
     return PIECES * 1000L * 1000;
 }
@@ -180,7 +186,9 @@ int main(int argc, char **argv) {
     long resident = resident_bytes();
     long free_before = (long)mallinfo2().fordblks;
     a_moment(500);
-    long bytes = !strcmp(mode, "leak") ? do_leak()
+    long began = now_ms();
+    long bytes = !strcmp(mode, "leak") ? do_leak(20)
+        : !strcmp(mode, "slowly") ? do_leak(350)
         : !strcmp(mode, "fragment") ? do_fragment()
         : !strcmp(mode, "keep") ? do_keep()
         : !strcmp(mode, "arenas") ? do_arenas()
@@ -191,11 +199,13 @@ int main(int argc, char **argv) {
         : !strcmp(mode, "large") ? do_large()
         : !strcmp(mode, "untouched") ? do_untouched()
         : !strcmp(mode, "before") ? do_before() : -1;
+    long took = now_ms() - began;
     char text[512];
     int length = snprintf(text, sizeof text,
-        "{\"bytes\":%ld,\"resident_change\":%ld,\"free_change\":%ld,\"freed_unknown_bytes\":%ld}\n",
+        "{\"bytes\":%ld,\"resident_change\":%ld,\"free_change\":%ld,\"freed_unknown_bytes\":%ld,"
+        "\"took_ms\":%ld}\n",
         bytes, resident_bytes() - resident, (long)mallinfo2().fordblks - free_before,
-        freed_unknown_blocks ? usable : 0L);
+        freed_unknown_blocks ? usable : 0L, took);
     write_all(text, (size_t)length);
     wait_for_line();
     _exit(0);

@@ -1,15 +1,17 @@
 //! The ledger: what resident memory is for, and where it went in a window. Pure: texts of /proc
 //! and numbers go in, sums and sentences come out. Reading is `session`'s business.
 
+mod account;
 mod advice;
 mod classify;
 pub mod limit;
 mod reconcile;
 mod smaps;
 
+pub use account::{Account, Kind, Row};
 pub use advice::{Advice, advice};
 pub use classify::{Known, Sums, classify};
-pub use reconcile::{Account, Kind, Live, Row, Window, chunk_overhead_bytes, reconcile};
+pub use reconcile::{Live, Window, chunk_overhead_bytes, reconcile};
 pub use smaps::{Region, read};
 
 /// What a piece of the target's memory is for, told from outside.

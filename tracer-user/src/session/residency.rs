@@ -1,14 +1,14 @@
 //! Reads, now and then, what the target's resident memory is for. That takes time in proportion to
 //! it, so it is done at the first tick, at the last, and at a bounded share of the time between.
 
-use super::{memory_limits, processes::Processes};
+use super::{measure, memory_limits, processes::Processes};
 use crate::{
     capture::{FreeChunks, MemoryLimit, Meta, Residency},
     ledger::{self, Class, Known, Region, Sums},
     plan::ProbePlan,
     probe::Probes,
     runtime::{glibc, pagemap, python::arenas},
-    target::{Target, status::read_bounded},
+    target::{Target, mapping, status::read_bounded},
     tick::Tick,
 };
 use std::{
@@ -30,6 +30,13 @@ const TIME_SHARE: u32 = 100;
 const MAX_READINGS: usize = 64;
 /// Pages that a reading looks at one by one: 16 GiB of those mappings that hold several things.
 const MAX_PAGES: u64 = 4 << 20;
+/// Of a target with more resident memory than this, pages are counted by pagemap: for smaps the
+/// kernel holds the lock of the address space while it walks a whole mapping, some 6 ms for a
+/// gigabyte, and whoever maps memory meanwhile waits.
+const MAX_SMAPS_BYTES: u64 = 512 << 20;
+/// Address space whose pages are counted: what is reserved besides would take longer.
+const MAX_ADDRESS_SPACE_BYTES: u64 = 64 << 30;
+const MAX_MAPS_BYTES: u64 = 64 << 20;
 /// Threads whose stack pointers are read.
 const MAX_THREADS: usize = 4096;
 /// Arenas whose sizes are kept.
@@ -137,13 +144,47 @@ fn read(
     is_last: bool,
 ) -> io::Result<Residency> {
     let folder = Path::new("/proc").join(target.tgid.to_string());
-    let regions = ledger::read(BufReader::new(File::open(folder.join("smaps"))?))?;
+    let is_large =
+        measure::target_memory(target.tgid).is_some_and(|m| m.resident_bytes > MAX_SMAPS_BYTES);
+    let regions = match is_large.then(|| regions_by_pages(&folder)).flatten() {
+        Some(regions) => regions,
+        None => ledger::read(BufReader::new(File::open(folder.join("smaps"))?))?,
+    };
     if regions.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let pages = Pages { pagemap: File::open(folder.join("pagemap")).ok(), left: MAX_PAGES };
     let mut reader = Reader { tgid: target.tgid, folder, regions, pages };
     Ok(reader.residency(target, plan, direct, is_last))
+}
+
+/// As smaps says it, from the pages; `None` where there are too many, or they cannot be read. What
+/// cannot be accessed is only reserved.
+fn regions_by_pages(folder: &Path) -> Option<Vec<Region>> {
+    let pagemap = File::open(folder.join("pagemap")).ok()?;
+    let maps = read_bounded(folder.join("maps").to_str()?, MAX_MAPS_BYTES).ok()?;
+    let mut left = MAX_ADDRESS_SPACE_BYTES / pagemap::page_bytes();
+    let mut regions = Vec::new();
+    for mapping in mapping::parse(&maps) {
+        let is_accessible = mapping.readable || mapping.writable || mapping.executable;
+        let is_read =
+            is_accessible && (mapping.is_anonymous() || !mapping.is_special()) || mapping.writable;
+        if is_read && mapping.length_bytes() / pagemap::page_bytes() > left {
+            return None;
+        }
+        let range = mapping.start_avma..mapping.end_avma;
+        let pages = match is_read {
+            true => pagemap::pages(&pagemap, range, &mut left).ok()?,
+            false => pagemap::Pages::default(),
+        };
+        regions.push(Region {
+            mapping,
+            resident_bytes: pages.resident_bytes,
+            swapped_bytes: pages.swapped_bytes,
+            anonymous_bytes: pages.anonymous_bytes,
+        });
+    }
+    Some(regions)
 }
 
 /// Pages of the target, one by one, as many as a reading may look at.
@@ -320,6 +361,22 @@ mod tests {
         {
             assert_eq!(memory_device(other), None);
         }
+    }
+
+    #[test]
+    fn pages_and_smaps_say_the_same() {
+        let by_pages = regions_by_pages(Path::new("/proc/self")).expect("own pages");
+        let smaps = BufReader::new(File::open("/proc/self/smaps").unwrap());
+        let by_smaps = ledger::read(smaps).unwrap();
+        let sum = |regions: &[Region], amount: fn(&Region) -> u64| -> u64 {
+            regions.iter().map(amount).sum()
+        };
+        for amount in [Region::held_bytes, |region: &Region| region.anonymous_bytes] {
+            let (pages, smaps) = (sum(&by_pages, amount), sum(&by_smaps, amount));
+            // Other tests go on meanwhile.
+            assert!(pages.abs_diff(smaps) < (16 << 20), "{pages} {smaps}");
+        }
+        assert_eq!(regions_by_pages(Path::new("/proc/4194305")), None);
     }
 
     #[test]

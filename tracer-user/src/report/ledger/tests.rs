@@ -1,3 +1,5 @@
+//! The ledger of the made-up gateway.
+
 use super::super::tests::recording;
 use super::*;
 use crate::aggregate::Aggregate;
