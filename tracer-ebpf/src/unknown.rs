@@ -30,7 +30,8 @@ pub fn glibc_bytes(address: u64) -> u64 {
     let word = unsafe { bpf_probe_read_user(address.wrapping_sub(8) as *const u64) };
     let Ok(word) = word else { return 0 };
     let length = word & !FLAGS;
-    if address & 15 != 0 || length & 15 != 0 || length < SHORTEST_BYTES || length > LONGEST_BYTES {
+    let is_chunk = (SHORTEST_BYTES..=LONGEST_BYTES).contains(&length);
+    if !is_chunk || address & 15 != 0 || length & 15 != 0 {
         return 0;
     }
     let header = if word & IS_MAPPED == 0 { HEADER_BYTES } else { MAPPED_HEADER_BYTES };
