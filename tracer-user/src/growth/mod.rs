@@ -130,8 +130,9 @@ fn believe(judgement: Judgement, series: &Series, sampling: &Sampling) -> Judgem
     judgement.doubted(reason, Some((span_ns as f64 * share) as u64))
 }
 
-/// Unless it may only replace what was there before.
-fn doubt_turnover(judgement: Judgement, series: &Series, frees: &UnknownFrees) -> Judgement {
+/// The judgement on a series, unless that may only replace what was there before. Where several
+/// grow, what explains one ([`UnknownFrees::less`]) must not explain another.
+pub fn doubt_turnover(judgement: Judgement, series: &Series, frees: &UnknownFrees) -> Judgement {
     if judgement.verdict != Verdict::Growing || !frees.may_explain(series) {
         return judgement;
     }

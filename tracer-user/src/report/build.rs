@@ -3,19 +3,20 @@
 use super::evidence::{self, Evidence};
 use super::findings::findings;
 use super::focus::application_frame;
+use super::groups;
 use super::javascript;
 use super::ledger;
 use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners, while_alive};
-use super::profiles::{self, Profiles};
+use super::profiles::Profiles;
 use super::resident;
 use super::source_lines;
 use super::summary::summary;
 use super::v8;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
-use crate::growth::{Interval, Limits, Verdict, judge, judge_with};
+use crate::growth::{Interval, Judgement, Limits, Verdict, judge};
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
 use crate::symbol::ARENA_FRAME;
 use crate::tick::{Counters, MemorySplit};
@@ -28,11 +29,13 @@ use tracer_common::slot::UNATTRIBUTED_STACK;
 pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let aggregate = &recording.aggregate;
     let owners = Owners::of(recording);
-    let (judged, seen_inside) = judged_sites(recording, &owners, limits);
-    let growing = findings(recording, &judged, limits, Verdict::Growing);
-    let pending = findings(recording, &judged, limits, Verdict::PendingGc);
+    let profiles = Profiles::of(recording);
+    let (mut judged, seen_inside) = judged_sites(recording, &owners, &profiles, limits);
+    let groups = groups::judge(recording, &profiles, &mut judged, limits);
+    let growing = findings(recording, &judged, &groups.growing);
+    let pending = findings(recording, &judged, &groups.pending);
     let processes = processes::rows(recording, &judged, limits);
-    let merged_sites = processes::merged_sites(&owners, &judged, limits);
+    let merged_sites = processes::merged_sites(&owners, &judged, &profiles, limits, &groups.level);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
     sites.sort_by(in_order);
     let losses = losses(aggregate.counters());
@@ -145,6 +148,7 @@ type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
 /// A site with all that it was judged by.
 pub(super) struct Judged {
     pub(super) site: Site,
+    pub(super) judgement: Judgement,
     /// Place in the table of processes.
     pub(super) process: Option<usize>,
     /// When that was attached to, nanoseconds since the session began.
@@ -155,16 +159,32 @@ pub(super) struct Judged {
     pub(super) series: Series,
 }
 
+impl Judged {
+    /// Says this of the site.
+    pub(super) fn take(&mut self, judgement: Judgement) {
+        let site = &mut self.site;
+        site.verdict = judgement.verdict.name();
+        site.growth_bytes_per_s = judgement.rate.map(rate);
+        site.confidence = judgement.confidence;
+        site.survival = judgement.survival;
+        site.bound_bytes = judgement.bound_bytes;
+        site.period_ns = judgement.period_ns;
+        site.needs_ns = judgement.needs_ns;
+        site.reasons.clone_from(&judgement.reasons);
+        self.judgement = judgement;
+    }
+}
+
 /// Every site, and what was left out: where V8's heap was looked into, the pages that it lies in are
 /// no sites besides.
 pub(super) fn judged_sites(
     recording: &Recording,
     owners: &Owners<'_>,
+    profiles: &Profiles,
     limits: &Limits,
 ) -> (Vec<Judged>, Totals) {
     let mut seen_inside = Totals::default();
     let is_seen_inside = v8::is_seen_inside(recording);
-    let profiles = Profiles::of(recording);
     let mut groups: BTreeMap<(Option<usize>, SiteKey), Group> = BTreeMap::new();
     for (id, totals) in recording.aggregate.stacks() {
         let fallback;
@@ -206,10 +226,7 @@ pub(super) fn judged_sites(
         // Until then it is zero, and a leak in a worker that came late would be a step.
         let evidence = evidence::of(recording, process, domain, &frames, totals);
         let alive = while_alive(series.clone(), attached_ns, None);
-        let judgement = match domain {
-            Domain::V8 => judge_with(&profiles.only(alive), &profiles::limits(limits), &evidence),
-            _ => judge_with(&alive, limits, &evidence),
-        };
+        let judgement = profiles.judge(alive, limits, &evidence);
         let judgement = match domain {
             Domain::Malloc if v8::are_page_frames(&frames) => v8::not_by_itself(judgement),
             _ => judgement,
@@ -229,19 +246,23 @@ pub(super) fn judged_sites(
             freed_bytes: totals.freed_bytes,
             freed_blocks: totals.freed_blocks,
             share_of_resident_growth: resident::share(recording, live_bytes, [process]),
-            growth_bytes_per_s: judgement.rate.map(rate),
+            growth_bytes_per_s: None,
             followed_ns: recording.meta.window.duration_ns.saturating_sub(attached_ns),
-            confidence: judgement.confidence,
-            survival: judgement.survival,
-            bound_bytes: judgement.bound_bytes,
-            period_ns: judgement.period_ns,
-            needs_ns: judgement.needs_ns,
-            reasons: judgement.reasons,
+            confidence: None,
+            survival: None,
+            bound_bytes: None,
+            period_ns: None,
+            needs_ns: None,
+            reasons: Vec::new(),
             truncated: truncated.map(WalkEnd::name),
             application_frame: application_frame(&frames, owners.exe(process)),
             frames,
         };
-        judged.push(Judged { site, process, attached_ns, evidence, totals, series });
+        let unjudged = Judgement::plain(judgement.verdict, None, Vec::new());
+        let mut part =
+            Judged { site, judgement: unjudged, process, attached_ns, evidence, totals, series };
+        part.take(judgement);
+        judged.push(part);
     }
     (judged, seen_inside)
 }

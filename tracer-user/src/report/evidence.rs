@@ -74,6 +74,10 @@ pub(super) fn together(parts: &[&Judged]) -> Evidence {
         last_ns: a.last_ns.zip(b.last_ns).map(|(a, b)| a.min(b)),
     });
     let sampled = || parts.iter().filter(|part| part.evidence.sampling.is_some());
+    // Beside exact ones the errors of the samples are added later.
+    if sampled().count() < parts.len() {
+        return Evidence { collections, ..Evidence::default() };
+    }
     let totals = sampled().fold(Totals::default(), |sum, part| sum + part.totals);
     let interval = sampled().find_map(|part| Some(part.evidence.sampling?.interval_bytes));
     let sampling = interval

@@ -1,34 +1,18 @@
-//! Sites by the application frame that they share: what there is to be told first.
+//! What there is to be told first: places in the application where something grows.
 
 use super::build::{Judged, estimate, rate, total};
-use super::evidence;
+use super::groups::Group;
 use super::model::*;
-use super::processes::{self, while_alive};
-use super::profiles::{self, Profiles};
+use super::processes;
 use super::resident;
-use crate::aggregate::Series;
 use crate::capture::Recording;
-use crate::growth::{Evidence, Interval, Limits, Verdict, judge_with};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::growth::Interval;
+use std::collections::BTreeSet;
 
-/// The sites with this verdict, by application frame, fastest first.
-pub(super) fn findings(
-    recording: &Recording,
-    judged: &[Judged],
-    limits: &Limits,
-    verdict: Verdict,
-) -> Vec<Finding> {
-    let mut groups: BTreeMap<FrameReport, Vec<&Judged>> = BTreeMap::new();
-    for part in judged.iter().filter(|part| part.site.verdict == verdict.name()) {
-        let Some(index) = part.site.application_frame else { continue };
-        let frame = FrameReport { offset: None, ..part.site.frames[index].clone() };
-        groups.entry(frame).or_default().push(part);
-    }
-    let profiles = Profiles::of(recording);
-    let mut findings: Vec<Finding> = groups
-        .into_iter()
-        .filter_map(|(frame, parts)| finding(recording, &profiles, limits, frame, &parts))
-        .collect();
+/// The groups, fastest first.
+pub(super) fn findings(recording: &Recording, judged: &[Judged], groups: &[Group]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        groups.iter().filter_map(|group| finding(recording, judged, group)).collect();
     findings
         .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
     let all: f64 = findings.iter().map(|finding| finding.growth_bytes_per_s.estimate).sum();
@@ -38,37 +22,30 @@ pub(super) fn findings(
     findings
 }
 
-fn finding(
-    recording: &Recording,
-    profiles: &Profiles,
-    limits: &Limits,
-    application_frame: FrameReport,
-    parts: &[&Judged],
-) -> Option<Finding> {
+fn finding(recording: &Recording, judged: &[Judged], group: &Group) -> Option<Finding> {
+    let all: Vec<&Judged> = group.sites.iter().map(|index| &judged[*index]).collect();
+    // Beside sites that grow by themselves the others are there for the rate alone.
+    let grow = |part: &&Judged| part.judgement.verdict == group.judgement.verdict;
+    let parts: Vec<&Judged> = match all.iter().any(grow) {
+        true => all.iter().copied().filter(grow).collect(),
+        false => all.clone(),
+    };
     let mut sites: Vec<&Site> = parts.iter().map(|part| &part.site).collect();
     sites.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
+    let fastest = sites.first()?;
+    let application_frame = fastest.frames.get(fastest.application_frame?)?;
     let live_bytes = total(sites.iter().copied(), |site| site.live_bytes);
-    let mut series = Series::default();
-    parts.iter().for_each(|part| series.add(&part.series));
-    // In which all of them were followed: before, the sum grew more slowly.
-    let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
-    // Of the sampled ones each has its error already, and the others have none.
-    let evidence = Evidence { sampling: None, ..evidence::together(parts) };
-    let series = while_alive(series, from_ns, None);
-    let judgement = match parts.iter().all(|part| part.evidence.sampling.is_some()) {
-        true => judge_with(&profiles.only(series), &profiles::limits(limits), &evidence),
-        false => judge_with(&series, limits, &evidence),
-    };
     let domains: BTreeSet<&str> = sites.iter().map(|site| site.domain).collect();
+    let judgement = &group.judgement;
     Some(Finding {
-        application_frame,
+        application_frame: FrameReport { offset: None, ..application_frame.clone() },
         source_line: None,
         verdict: judgement.verdict.name(),
         confidence: judgement.confidence,
         survival: judgement.survival,
         share_of_growth: 0.0,
-        reasons: judgement.reasons,
-        growth_bytes_per_s: rate(with_sampling_errors(judgement.rate?, parts)),
+        reasons: judgement.reasons.clone(),
+        growth_bytes_per_s: rate(with_sampling_errors(judgement.rate?, &all)),
         live_bytes,
         live_bytes_error: together(sites.iter().filter_map(|site| site.live_bytes_error)),
         live_blocks: total(sites.iter().copied(), |site| site.live_blocks),
@@ -88,9 +65,14 @@ fn together(errors: impl Iterator<Item = u64>) -> Option<u64> {
     errors.map(|error| error as f64).reduce(f64::hypot).map(|error| error.round() as u64)
 }
 
-/// The rate of a sum, with the errors of those of its parts that are sampled.
+/// The rate of a sum, with the errors of those of its parts that are sampled; where all are, it has
+/// them already.
 fn with_sampling_errors(sum: Interval, parts: &[&Judged]) -> Interval {
-    let sampled = parts.iter().filter(|part| part.evidence.sampling.is_some());
+    let is_sampled = |part: &&&Judged| part.evidence.sampling.is_some();
+    if parts.iter().all(|part| is_sampled(&part)) {
+        return sum;
+    }
+    let sampled = parts.iter().filter(is_sampled);
     sampled.filter_map(|part| part.site.growth_bytes_per_s).fold(sum, |sum, part| Interval {
         estimate: sum.estimate,
         low: sum.estimate - (sum.estimate - sum.low).hypot(part.estimate - part.low),

@@ -7,6 +7,7 @@ mod evidence;
 mod findings;
 mod focus;
 mod folded;
+mod groups;
 mod javascript;
 mod json;
 mod ledger;

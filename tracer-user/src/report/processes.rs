@@ -3,10 +3,12 @@
 use super::build::{Judged, memory, rate};
 use super::evidence;
 use super::focus::{base_name, printable};
+use super::groups::Level;
 use super::model::*;
+use super::profiles::Profiles;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{ProcessEnd, Recording};
-use crate::growth::{Limits, Verdict, judge, judge_with};
+use crate::growth::{Limits, Verdict, judge};
 use crate::stack::StackId;
 use crate::units;
 use std::collections::{BTreeMap, HashMap};
@@ -168,7 +170,9 @@ pub(super) fn gone_with(mut series: Series, ended_ns: Option<u64>) -> Series {
 pub(super) fn merged_sites(
     owners: &Owners<'_>,
     judged: &[Judged],
+    profiles: &Profiles,
     limits: &Limits,
+    level: &Level,
 ) -> Vec<MergedSite> {
     if owners.recording.meta.processes.len() < 2 {
         return Vec::new();
@@ -193,8 +197,9 @@ pub(super) fn merged_sites(
         // Before the first of them came there was nothing to judge.
         let attached = |part: &&Judged| owners.attached_ns(part.process);
         let from_ns = parts.iter().map(attached).min().unwrap_or(0);
-        let judgement =
-            judge_with(&while_alive(series, from_ns, None), limits, &evidence::together(&parts));
+        let evidence = evidence::together(&parts);
+        let judgement = profiles.judge(while_alive(series, from_ns, None), limits, &evidence);
+        let judgement = level.hold(judgement, owners.recording.meta.window.duration_ns);
         let part_of = |part: &&Judged| SitePart {
             pid: part.site.pid.unwrap_or(0),
             site: part.site.id.clone(),

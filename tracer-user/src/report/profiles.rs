@@ -3,7 +3,7 @@
 
 use crate::aggregate::Series;
 use crate::capture::Recording;
-use crate::growth::Limits;
+use crate::growth::{Evidence, Judgement, Limits, judge_with};
 use crate::stack::Domain;
 
 /// Profiles, without warm-up, below which growth is not judged: six points in a row have a slope
@@ -29,6 +29,14 @@ impl Profiles {
         let samples = all.samples.iter();
         let at = samples.filter(|sample| changed((sample.allocated_bytes, sample.live_bytes)));
         Self(at.map(|sample| sample.at_ns).collect())
+    }
+
+    /// Judges a series: a sampled one as the profiles have it.
+    pub(super) fn judge(&self, series: Series, limits: &Limits, evidence: &Evidence) -> Judgement {
+        match evidence.sampling {
+            Some(_) => judge_with(&self.only(series), &self::limits(limits), evidence),
+            None => judge_with(&series, limits, evidence),
+        }
     }
 
     /// The series as the profiles have it.
