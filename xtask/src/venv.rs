@@ -21,6 +21,8 @@ pub struct Environment {
 pub const GATEWAY: Environment = Environment { folder: "venv", target: "gateway" };
 /// Extension modules that nobody here wrote.
 pub const EXTENSIONS: Environment = Environment { folder: "venv-extensions", target: "extensions" };
+/// Validators and readers of the files that `outlive check` writes.
+pub const READERS: Environment = Environment { folder: "venv-readers", target: "readers" };
 
 /// Folder of the gateway's sources.
 pub fn gateway_dir() -> PathBuf {

@@ -52,16 +52,16 @@ fn write_all(out: &mut String, check: &Check) -> fmt::Result {
 
 fn write_stack(out: &mut String, finding: &CheckFinding) -> fmt::Result {
     writeln!(out, "\n<details><summary>{}</summary>\n", html(&place(finding)))?;
-    // Indented, since a fence could be closed by a name.
+    writeln!(out, "<pre>")?;
     for (index, frame) in finding.frames.iter().take(MAX_FRAMES).enumerate() {
-        let mark = if Some(index) == finding.application_frame { '>' } else { ' ' };
-        writeln!(out, "    {mark} {:<6} {}", frame.kind.name(), label(frame))?;
+        let mark = if Some(index) == finding.application_frame { "&#62;" } else { " " };
+        writeln!(out, "{mark} {:<6} {}", frame.kind.name(), html(&label(frame)))?;
     }
     match finding.frames.len().saturating_sub(MAX_FRAMES) {
         0 => {}
-        hidden => writeln!(out, "      ... {hidden} more frames")?,
+        hidden => writeln!(out, "  ... {hidden} more frames")?,
     }
-    writeln!(out, "\n</details>")
+    writeln!(out, "</pre>\n\n</details>")
 }
 
 /// Text in which nothing is markup.

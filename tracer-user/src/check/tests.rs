@@ -164,9 +164,11 @@ fn nothing_that_was_cut_short_is_clean() {
 
 #[test]
 fn the_hour_is_judged_where_there_are_no_cycles() {
-    let check = judged(&recording(&[flush()], 1), &Rules::default());
+    let check = judged(&Recording::default(), &Rules::default());
     assert_eq!((check.status, check.unit), (Status::Inconclusive, Unit::Hour));
     assert!(check.cycles.is_none());
+    let check = judged(&recording(&[flush()], 1), &Rules::default());
+    assert!(check.findings.iter().all(|finding| finding.key == "Store.flush (store.py)"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod official;
 mod packages;
+mod schemas;
 
 use std::env;
 use std::ffi::OsString;
@@ -79,6 +80,7 @@ pub fn ensure_for_tests() -> Result<()> {
     for release in ensure_all() {
         release.found.with_context(|| format!("Node.js {}", release.major))?;
     }
+    schemas::ensure()?;
     packages::ensure().map(drop)
 }
 
@@ -94,6 +96,9 @@ pub fn test_environment() -> Result<Vec<(&'static str, OsString)>> {
     ];
     if let Ok(folder) = packages::ensure() {
         variables.push(("OUTLIVE_NODE_PACKAGES", folder.into_os_string()));
+    }
+    if let Ok(folder) = schemas::ensure() {
+        variables.push(("OUTLIVE_SCHEMAS", folder.into_os_string()));
     }
     Ok(variables)
 }

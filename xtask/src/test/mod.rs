@@ -145,7 +145,8 @@ fn set_up(summary: &mut Summary) -> bool {
     });
     let venv = summary.step("Python environments", || {
         venv::ensure(&venv::GATEWAY)?;
-        venv::ensure(&venv::EXTENSIONS).map(drop)
+        venv::ensure(&venv::EXTENSIONS)?;
+        venv::ensure(&venv::READERS).map(drop)
     });
     // One that cannot be had fails its own lines of the matrix test, and nothing else.
     summary.step("interpreters", || interpreters::ensure().map(drop));
