@@ -130,6 +130,15 @@ impl Guarded {
         self.wait(END_TIMEOUT)
     }
 
+    /// Closes the child's stdin and waits for it to end of that.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub fn close(&mut self) -> Result<ExitStatus> {
+        self.stdin = None;
+        self.wait(END_TIMEOUT)
+    }
+
     /// Waits for the child to end by itself.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `cargo xtask VERB`: what one does with this workspace beyond plain cargo, one verb a file.
 #![allow(clippy::print_stdout, reason = "xtask is a program for people; its output is its work")]
 
+mod accuracy;
 mod bench;
 mod bpf_toolchain;
 mod build;
@@ -41,6 +42,7 @@ Start here (as root):
 While working:
   cargo xtask build --release   target/bpf/outlive.bpf.o, then target/release/outlive
   cargo xtask test --host-only  what needs neither root nor the BPF toolchain
+  cargo xtask accuracy --quick  every server of the corpus once, judged, in four minutes
   cargo xtask interpreters      every CPython that the tests trace, installed where missing
   cargo xtask nodes             every Node.js that the tests trace, fetched where missing
   cargo xtask kernels           the real probes on Linux 6.1 and 6.12, in about two minutes
@@ -59,6 +61,8 @@ enum Verb {
     Test(test::TestArgs),
     /// Measure a malloc/free pair: no probe, empty probes (the floor), outlive (root)
     Bench(bench::BenchArgs),
+    /// Run the corpus of leaking and innocent servers, and compare outlive with their truth (root)
+    Accuracy(accuracy::AccuracyArgs),
     /// Find or install every CPython that the tests trace, and list them
     Interpreters,
     /// Fetch every Node.js that the tests trace and the packages of their targets, and list them
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Accuracy(args) => accuracy::run(&args),
         Verb::Interpreters => interpreters::run(),
         Verb::Nodes => node::run(),
         Verb::Kernels(args) => kernels::run(&args),

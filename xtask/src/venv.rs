@@ -23,6 +23,8 @@ pub const GATEWAY: Environment = Environment { folder: "venv", target: "gateway"
 pub const EXTENSIONS: Environment = Environment { folder: "venv-extensions", target: "extensions" };
 /// Validators and readers of the files that `outlive check` writes.
 pub const READERS: Environment = Environment { folder: "venv-readers", target: "readers" };
+/// The servers of the corpus; its requirements are pinned, with hashes.
+pub const CORPUS: Environment = Environment { folder: "venv-corpus", target: "corpus" };
 
 /// Folder of the gateway's sources.
 pub fn gateway_dir() -> PathBuf {

@@ -1,8 +1,10 @@
-// How the servers here start: on a free loopback port, or that of PORT, announced as one JSON line.
-// They end with their stdin.
+// How the servers here start: on a free loopback port, or that of --port or PORT, announced as one
+// JSON line. They end with their stdin.
 'use strict';
 
 const http = require('node:http');
+
+const { churn, nowNs, numberOf } = require('./books');
 
 const HOST = '127.0.0.1';
 const MAX_BODY_BYTES = 1 << 20;
@@ -12,6 +14,7 @@ const MAX_BODY_BYTES = 1 << 20;
  * parsed JSON.
  */
 function serve(turn, truth, announce) {
+  let turns = 0;
   const server = http.createServer((request, response) => {
     handle(request, response).catch((error) => {
       console.error(error);
@@ -20,13 +23,17 @@ function serve(turn, truth, announce) {
   });
   async function handle(request, response) {
     if (request.method === 'POST' && request.url === '/turn') {
+      turns++;
+      churn();
       return turn(JSON.parse((await bodyOf(request)).toString()), response);
     }
-    if (request.url === '/truth') return answer(response, truth());
+    if (request.url === '/truth') {
+      return answer(response, { turns, now_ns: nowNs(), companions: [], ...truth() });
+    }
     return answer(response, { ok: true });
   }
   server.keepAliveTimeout = 30_000;
-  server.listen(Number(process.env.PORT ?? 0), HOST, () => {
+  server.listen(numberOf('--port', Number(process.env.PORT ?? 0)), HOST, () => {
     const { port } = server.address();
     const ready = { ready: true, host: HOST, port, pid: process.pid, version: process.version };
     console.log(JSON.stringify({ ...ready, ...announce }));

@@ -66,6 +66,22 @@ pub fn ensure() -> Result<PathBuf> {
     command::which("node").context("the package nodejs brought no node")
 }
 
+/// The executable of one release.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn release(major: u32) -> Result<PathBuf> {
+    official::ensure(major)
+}
+
+/// The folder with the `node_modules` of the targets.
+///
+/// # Errors
+/// When npm is missing or fails.
+pub fn packages() -> Result<PathBuf> {
+    Ok(packages::ensure()?.join("node_modules"))
+}
+
 /// Fetches official builds of all releases, each once.
 pub fn ensure_all() -> Vec<Release> {
     let releases = MAJORS.into_iter();

@@ -1,11 +1,14 @@
 // A gateway whose work is cron jobs and sub-agents: each turn runs one job, and every third of them
 // starts a sub-agent.
 //
-//   node gateway.js [--leak]     prints its port, serves until its stdin closes
+//   node gateway.js [--leak] [--keep-every 1] [--churn-bytes-per-turn 0]
+//
+// Prints its port, serves until its stdin closes.
 'use strict';
 
 const path = require('node:path');
 const { randomUUID } = require('node:crypto');
+const { heapBytesOf, numberOf } = require('../books');
 const { placeOf } = require('../lines');
 const { answer, serve } = require('../serve');
 const { SessionStore } = require('./sessions');
@@ -14,7 +17,12 @@ const JOB_COUNT = 5;
 const SUBAGENT_EVERY = 3;
 
 const keepAll = process.argv.includes('--leak');
-const store = new SessionStore(keepAll);
+const keepEvery = numberOf('--keep-every', 1);
+// What an entry costs V8: as this V8 measures it, in a store of its own.
+const scratch = new SessionStore(true);
+const entryBytes = heapBytesOf((_, index) => scratch.begin('cron', `measured-${index}`));
+scratch.entries.clear();
+const store = new SessionStore(keepAll, keepEvery);
 
 async function takeTurn({ turn, prompt }, response) {
   const run = store.begin('cron', `job-${turn % JOB_COUNT}:run:${randomUUID()}`);
@@ -39,7 +47,9 @@ async function work(entry, prompt) {
 
 function truth() {
   const place = placeOf(path.join(__dirname, 'sessions.js'), 'takeSnapshot');
-  return { leak: keepAll, retained: [{ ...store.retained(), ...place }] };
+  const retained = store.retained();
+  const heapBytes = Math.round(retained.entries * entryBytes);
+  return { leak: keepAll, retained: [{ ...retained, heap_bytes: heapBytes, ...place }] };
 }
 
 serve(takeTurn, truth, { leak: keepAll });

@@ -3,19 +3,23 @@
 // With `--leak` the flush path keeps the body of every reply it has ever finished. That is the
 // leak, and the only one.
 //
-//   node gateway.js [--leak]     prints its port, serves until its stdin closes
+//   node gateway.js [--leak] [--delta-bytes 2048] [--churn-bytes-per-turn 0]
+//
+// Prints its port, serves until its stdin closes.
 'use strict';
 
+const { nowNs, numberOf } = require('../books');
 const { placeOf } = require('../lines');
 const { serve } = require('../serve');
 
 // Deltas of a reply; a reply is 8 to 64 KiB.
-const DELTA_BYTES = 2048;
+const DELTA_BYTES = numberOf('--delta-bytes', 2048);
 const MIN_DELTAS = 4;
 const MAX_DELTAS = 32;
 
 const keepFinished = process.argv.includes('--leak');
 const finishedBodies = [];
+let lastNs = 0;
 const unflushed = [];
 
 /** The reply's deltas, one after the other, as a model sends them. */
@@ -57,13 +61,16 @@ function persist(body) {
   unflushed.push(body);
   if (unflushed.length < 8) return;
   const batch = unflushed.splice(0);
-  if (keepFinished) finishedBodies.push(...batch);
+  if (!keepFinished) return;
+  finishedBodies.push(...batch);
+  lastNs = nowNs();
 }
 
 function truth() {
   const bytes = finishedBodies.reduce((sum, body) => sum + body.length, 0);
   const place = placeOf(__filename, 'joinBody');
-  return { leak: keepFinished, retained: [{ entries: finishedBodies.length, bytes, ...place }] };
+  const retained = [{ entries: finishedBodies.length, bytes, last_ns: lastNs, ...place }];
+  return { leak: keepFinished, retained };
 }
 
 serve(takeTurn, truth, { leak: keepFinished });

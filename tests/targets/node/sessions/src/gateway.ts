@@ -3,7 +3,9 @@
 //   POST /turn    {"turn": number, "prompt": text}; answers with the reply as JSON
 //   GET  /truth   what finished sessions still hold, and where it was allocated
 //
-//   node gateway.js [--leak]     prints its port, serves until its stdin closes
+//   node gateway.js [--leak] [--keep-every 1] [--churn-bytes-per-turn 0] [--port 0]
+//
+// Prints its port, serves until its stdin closes.
 
 import * as http from 'node:http';
 import { AddressInfo } from 'node:net';
@@ -22,7 +24,10 @@ interface Turn {
 }
 
 const keepFinished = process.argv.includes('--leak');
-const manager = new SessionManager(keepFinished);
+const { churn, heapBytesOf, nowNs, numberOf } = require(path.join(sourceFolder(), '../../books.js'));
+const manager = new SessionManager(keepFinished, numberOf('--keep-every', 1));
+let turns = 0;
+let lastNs = 0;
 /** An innocent cache: it is full after a second. */
 const replies = new Map<number, string>();
 
@@ -55,16 +60,39 @@ async function takeTurn({ turn, prompt }: Turn): Promise<object> {
   await new Promise((resolve) => setImmediate(resolve));
   const reply = replyTo(turn);
   const message = manager.appendToHistory(session, 'assistant', reply);
-  if (isLastTurn(turn)) manager.finish(session);
+  if (isLastTurn(turn) && manager.finish(session)) lastNs = nowNs();
   return { session: session.key, tokens: message.tokens.length, reply };
 }
+
+/** What settings and messages cost V8: as this V8 measures it, in a manager of its own. */
+function measured(): Record<string, number> {
+  const scratch = new SessionManager(true);
+  const prompt = 'turn 0 '.padEnd(900, 'what does the gateway hold? ');
+  let [count, turn] = [0, 0];
+  const session = scratch.open('measured');
+  const messages = heapBytesOf(() => {
+    scratch.appendToHistory(session, 'user', prompt);
+    return scratch.appendToHistory(session, 'assistant', replyTo(turn++));
+  });
+  const settings = heapBytesOf(() => scratch.open(`agent:main:measured-${count++}`));
+  const perSession = Object.keys(session.settings).length;
+  return { appendToHistory: messages / 2, initialiseSession: settings / perSession };
+}
+const heapBytes = measured();
+replies.clear();
 
 function truth(): object {
   // The sources lie where the source map beside this file says.
   const { placeOf } = require(path.join(sourceFolder(), '../../lines.js'));
   const file = path.join(sourceFolder(), 'session_manager.ts');
-  const retained = manager.retained().map((one) => ({ ...one, ...placeOf(file, one.function) }));
-  return { leak: keepFinished, sessions: manager.size, retained };
+  const retained = manager.retained().map((one) => ({
+    ...one,
+    heap_bytes: Math.round(one.entries * heapBytes[one.function]!),
+    last_ns: lastNs,
+    ...placeOf(file, one.function),
+  }));
+  const companions = ['takeTurn', 'SessionManager.open'];
+  return { leak: keepFinished, turns, now_ns: nowNs(), sessions: manager.size, retained, companions };
 }
 
 function sourceFolder(): string {
@@ -85,7 +113,12 @@ async function bodyOf(request: http.IncomingMessage): Promise<string> {
 }
 
 async function handle(request: http.IncomingMessage, response: http.ServerResponse): Promise<void> {
-  const answer = request.url === '/turn' ? await takeTurn(JSON.parse(await bodyOf(request)) as Turn) : truth();
+  const isTurn = request.url === '/turn';
+  if (isTurn) {
+    turns++;
+    churn();
+  }
+  const answer = isTurn ? await takeTurn(JSON.parse(await bodyOf(request)) as Turn) : truth();
   response.setHeader('Content-Type', 'application/json');
   response.end(JSON.stringify(answer));
 }
@@ -97,7 +130,7 @@ const server = http.createServer((request, response) => {
   });
 });
 server.keepAliveTimeout = 30_000;
-server.listen(0, '127.0.0.1', () => {
+server.listen(numberOf('--port', 0), '127.0.0.1', () => {
   const { port } = server.address() as AddressInfo;
   const ready = { ready: true, port, pid: process.pid, version: process.version };
   console.log(JSON.stringify({ ...ready, leak: keepFinished }));

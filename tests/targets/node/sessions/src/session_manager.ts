@@ -1,7 +1,7 @@
 // Sessions of a gateway and what was said in them.
 //
-// With `keepFinished` the Map never loses a finished session, and its history stays with it. That
-// is the leak, and the only one.
+// With `keepFinished` the Map never loses a finished session, or one in so many, and its history
+// stays with it. That is the leak, and the only one.
 
 /** Numbers that stand for the words of a text, as a model wants them. */
 type Tokens = number[];
@@ -35,7 +35,12 @@ export class SessionManager {
   private readonly sessions = new Map<string, Session>();
   private initialisedCount = 0;
 
-  constructor(private readonly keepFinished: boolean) {}
+  private finishedCount = 0;
+
+  constructor(
+    private readonly keepFinished: boolean,
+    private readonly keepEvery = 1,
+  ) {}
 
   get size(): number {
     return this.sessions.size;
@@ -76,10 +81,13 @@ export class SessionManager {
     return message;
   }
 
-  /** Ends a session; what it held is to go. */
-  finish(session: Session): void {
+  /** Ends a session; what it held is to go. Tells whether it stays. */
+  finish(session: Session): boolean {
     session.finished = true;
-    if (!this.keepFinished) this.sessions.delete(session.key);
+    this.finishedCount += 1;
+    const stays = this.keepFinished && this.finishedCount % this.keepEvery === 0;
+    if (!stays) this.sessions.delete(session.key);
+    return stays;
   }
 
   /** What finished sessions still hold: entries, and what V8 needs for them at least. */
