@@ -7,6 +7,7 @@ pub use super::focus::label;
 use super::focus::{base_name, is_library};
 use super::model::FrameReport;
 use super::processes::{Owners, gone_with};
+use super::profiles::Profiles;
 use super::v8::are_page_frames;
 use crate::aggregate::Series;
 use crate::capture::Recording;
@@ -43,7 +44,8 @@ pub struct Place {
 /// Every place of a recording, process by process.
 pub fn places(recording: &Recording) -> Vec<Place> {
     let owners = Owners::of(recording);
-    let (judged, _) = judged_sites(recording, &owners, &Limits::default());
+    let (judged, _) =
+        judged_sites(recording, &owners, &Profiles::of(recording), &Limits::default());
     let place = |judged: super::build::Judged| {
         let exe = owners.exe(judged.process);
         let frames = judged.site.frames;

@@ -66,6 +66,8 @@ const LEAKY: [Leaky; 9] = [
     Leaky {
         // So that objects of less than 512 bytes reach libc one by one, on any build.
         env: &[("PYTHONMALLOC", "malloc")],
+        // Ten thousand small blocks a second stay.
+        options: &["--max-live", "1500000"],
         ..leaky("session_list", Start::Python("session_list.py"), 20)
     },
     leaky("image_queue", Start::Python("image_queue.py"), 24),

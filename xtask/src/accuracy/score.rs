@@ -1,7 +1,8 @@
-//! What outlive said of a program beside what the program knows of itself. Pure: JSON documents in,
-//! a score out.
+//! What outlive said of a program beside what the program knows of itself. Pure: documents in, a
+//! score out.
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The verdict of report.json that accuses.
@@ -33,37 +34,90 @@ pub struct Score {
     pub missed: Vec<String>,
 }
 
-/// Scores a report by the program's truths from when the window began and from when it had ended.
+/// What is read of report.json: it is large, and most of it is not compared.
+#[derive(Debug, Deserialize)]
+pub struct Report {
+    findings: Vec<Finding>,
+    #[serde(default)]
+    sites: Vec<Site>,
+    #[serde(default)]
+    lossy: Vec<String>,
+    ledger: Option<Ledger>,
+    verdict: Option<Summary>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Finding {
+    application_frame: Frame,
+    verdict: Option<String>,
+    growth_bytes_per_s: Rate,
+    #[serde(default)]
+    domains: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Site {
+    verdict: String,
+    live_bytes: u64,
+    application_frame: Option<usize>,
+    frames: Vec<Frame>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Frame {
+    function: String,
+    file: Option<String>,
+    line: Option<u64>,
+    module: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Rate {
+    estimate: f64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ledger {
+    explained_share: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Summary {
+    status: String,
+}
+
+impl Report {
+    fn accusing(&self) -> impl Iterator<Item = &Finding> {
+        let accuses = |one: &&Finding| one.verdict.as_deref().unwrap_or(ACCUSING) == ACCUSING;
+        self.findings.iter().filter(accuses)
+    }
+}
+
+/// Scores a report by the program's truths from when the window began and from when it ended.
 ///
 /// # Errors
-/// When a document lacks what it must have.
-pub fn score(report: &Value, before: &Value, after: &Value, leaks: bool) -> Result<Score> {
-    let findings = report["findings"].as_array().context("the report has no `findings`")?;
-    let accusing: Vec<&Value> = findings
-        .iter()
-        .filter(|one| one["verdict"].as_str().unwrap_or(ACCUSING) == ACCUSING)
-        .collect();
+/// When a truth lacks what it must have.
+pub fn score(report: &Report, before: &Value, after: &Value, leaks: bool) -> Result<Score> {
     let truth = Truth::new(before, after)?;
     let mut score = Score {
-        explained: report["ledger"]["explained_share"].as_f64(),
+        explained: report.ledger.as_ref().and_then(|ledger| ledger.explained_share),
         true_rate: truth.rate,
         ..Score::default()
     };
-    let accused =
-        accusing.iter().filter(|one| !leaks || !truth.is_known(&one["application_frame"]));
-    score.accused = accused.map(|one| said_of(one)).collect();
+    let accused = report.accusing().filter(|one| !leaks || !truth.is_known(&one.application_frame));
+    score.accused = accused.map(said_of).collect();
     if leaks {
-        let found = accusing.iter().position(|one| truth.is_place(&one["application_frame"]));
-        score.rank = found.map(|index| index + 1);
-        let at_place: Vec<&&Value> =
-            accusing.iter().filter(|one| truth.is_place(&one["application_frame"])).collect();
-        let rate: f64 = at_place.iter().filter_map(|one| estimate(one, "estimate")).sum();
-        score.ratio = (found.is_some() && truth.rate > 0.0).then(|| rate / truth.rate);
+        let is_it = |one: &&Finding| truth.is_place(&one.application_frame);
+        score.rank = report.accusing().position(|one| is_it(&one)).map(|index| index + 1);
+        let found: Vec<&Finding> = report.accusing().filter(is_it).collect();
+        let rate: f64 = found.iter().map(|one| one.growth_bytes_per_s.estimate).sum();
+        score.ratio = (score.rank.is_some() && truth.rate > 0.0).then(|| rate / truth.rate);
         score.verdict = verdict_at(report, &truth);
-        score.miss_leak(&at_place, &truth);
-    } else {
-        let status = &report["verdict"]["status"];
-        status.as_str().unwrap_or("no verdict").clone_into(&mut score.verdict);
+        score.miss_leak(&found, &truth);
+    } else if let Some(verdict) = &report.verdict {
+        score.verdict.clone_from(&verdict.status);
     }
     for accused in &score.accused {
         score.missed.push(format!("accuses an innocent: {accused}"));
@@ -71,25 +125,20 @@ pub fn score(report: &Value, before: &Value, after: &Value, leaks: bool) -> Resu
     if let Some(share) = score.explained.filter(|share| *share < EXPLAINED) {
         score.missed.push(format!("the ledger explains {:.0} %", 100.0 * share));
     }
-    let lossy = report["lossy"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if !lossy.is_empty() {
-        score.missed.push(format!("something was lost: {lossy:?}"));
+    if !report.lossy.is_empty() {
+        score.missed.push(format!("something was lost: {}", report.lossy.join(", ")));
     }
     Ok(score)
 }
 
 /// Whether a report flags the leak that `truth` tells of.
-pub fn flags(report: &Value, truth: &Value) -> bool {
-    let Ok(truth) = Truth::new(truth, truth) else { return false };
-    let findings = report["findings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    findings.iter().any(|one| {
-        one["verdict"].as_str().unwrap_or(ACCUSING) == ACCUSING
-            && truth.is_place(&one["application_frame"])
-    })
+pub fn flags(report: &Report, truth: &Value) -> bool {
+    Truth::new(truth, truth)
+        .is_ok_and(|truth| report.accusing().any(|one| truth.is_place(&one.application_frame)))
 }
 
 impl Score {
-    fn miss_leak(&mut self, found: &[&&Value], truth: &Truth<'_>) {
+    fn miss_leak(&mut self, found: &[&Finding], truth: &Truth<'_>) {
         match self.rank {
             None => self.missed.push(format!("not found; it is {} there", self.verdict)),
             Some(1) => {}
@@ -97,10 +146,11 @@ impl Score {
         }
         let Some(ratio) = self.ratio else { return };
         // Where V8's heap is sampled, the truth need only lie where the report says that it may.
-        let sampled = found.iter().all(|one| one["domains"] == serde_json::json!(["v8"]));
-        let sum = |field| found.iter().filter_map(|one| estimate(one, field)).sum::<f64>();
-        let within = sampled && sum("low") <= truth.rate && truth.rate <= sum("high");
-        if (ratio - 1.0).abs() > TOLERANCE && !within {
+        let sampled = found.iter().all(|one| one.domains == ["v8"]);
+        let low: f64 = found.iter().map(|one| one.growth_bytes_per_s.low).sum();
+        let high: f64 = found.iter().map(|one| one.growth_bytes_per_s.high).sum();
+        let is_within = sampled && (low..=high).contains(&truth.rate);
+        if (ratio - 1.0).abs() > TOLERANCE && !is_within {
             self.missed.push(format!("its rate is {:.0} % of the truth", 100.0 * ratio));
         }
     }
@@ -132,16 +182,14 @@ impl<'a> Truth<'a> {
         })
     }
 
-    fn is_place(&self, frame: &Value) -> bool {
+    fn is_place(&self, frame: &Frame) -> bool {
         self.place.is_some_and(|place| is_at(frame, place))
     }
 
     /// Whether a frame has to do with the leak.
-    fn is_known(&self, frame: &Value) -> bool {
-        let companion = || {
-            let name = frame["function"].as_str().unwrap_or_default();
-            self.companions.iter().any(|one| short_name(one) == short_name(name))
-        };
+    fn is_known(&self, frame: &Frame) -> bool {
+        let companion =
+            || self.companions.iter().any(|one| short_name(one) == short_name(&frame.function));
         self.is_place(frame) || self.others.iter().any(|place| is_at(frame, place)) || companion()
     }
 }
@@ -157,13 +205,13 @@ fn true_rate(before: &Value, after: &Value, asked: [Option<f64>; 2]) -> f64 {
 }
 
 /// Whether a frame is in that function, on a line that retains or, as V8 has it, on its first.
-fn is_at(frame: &Value, place: &Value) -> bool {
-    let name = |value: &Value| short_name(value.as_str().unwrap_or_default()).to_owned();
+fn is_at(frame: &Frame, place: &Value) -> bool {
     let known = place["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
-    name(&frame["function"]) == name(&place["function"])
-        && frame["file"] == place["file"]
-        && !frame["line"].is_null()
-        && known.iter().chain([&place["defined_line"]]).any(|line| *line == frame["line"])
+    let mut known = known.iter().chain([&place["defined_line"]]).filter_map(Value::as_u64);
+    let name = place["function"].as_str().unwrap_or_default();
+    short_name(&frame.function) == short_name(name)
+        && frame.file.as_deref() == place["file"].as_str()
+        && known.any(|line| Some(line) == frame.line)
 }
 
 /// `finish` of `Store.finish`.
@@ -171,36 +219,32 @@ fn short_name(function: &str) -> &str {
     function.rsplit('.').next().unwrap_or(function)
 }
 
-fn estimate(finding: &Value, field: &str) -> Option<f64> {
-    finding["growth_bytes_per_s"][field].as_f64()
-}
-
 /// The verdict of that site at the true place which holds most.
-fn verdict_at(report: &Value, truth: &Truth<'_>) -> String {
-    let sites = report["sites"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let here = sites.iter().filter(|site| {
-        let frame = site["application_frame"].as_u64().unwrap_or(0);
-        truth.is_place(&site["frames"][usize::try_from(frame).unwrap_or(0)])
+fn verdict_at(report: &Report, truth: &Truth<'_>) -> String {
+    let here = report.sites.iter().filter(|site| {
+        site.frames.get(site.application_frame.unwrap_or(0)).is_some_and(|f| truth.is_place(f))
     });
-    let most = here.max_by_key(|site| site["live_bytes"].as_u64());
-    most.map_or("not seen", |site| site["verdict"].as_str().unwrap_or("without a verdict"))
-        .to_owned()
+    let most = here.max_by_key(|site| site.live_bytes);
+    most.map_or_else(|| "not seen".to_owned(), |site| site.verdict.clone())
 }
 
-fn said_of(finding: &Value) -> String {
-    let frame = &finding["application_frame"];
-    let file = frame["file"].as_str().or(frame["module"].as_str()).unwrap_or("?");
+fn said_of(finding: &Finding) -> String {
+    let Frame { function, file, line, module } = &finding.application_frame;
+    let file = file.as_deref().or(module.as_deref()).unwrap_or("?");
     let file = file.rsplit('/').next().unwrap_or(file);
-    let rate = estimate(finding, "estimate").unwrap_or(0.0) / 1000.0;
-    let function = frame["function"].as_str().unwrap_or("?");
-    format!("{function} ({file}:{}) {rate:.1} kB/s", frame["line"])
+    let line = line.map_or_else(String::new, |line| format!(":{line}"));
+    format!("{function} ({file}{line}) {:.1} kB/s", finding.growth_bytes_per_s.estimate / 1000.0)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{flags, score};
+    use super::{Report, flags, score};
+
+    fn read(report: Value) -> Report {
+        serde_json::from_value(report).unwrap()
+    }
 
     fn truth(seconds: u64, bytes: u64) -> Value {
         json!({
@@ -221,7 +265,7 @@ mod tests {
     }
 
     fn missed(findings: &[Value], leaks: bool) -> String {
-        let report = json!({"findings": findings, "sites": [], "lossy": []});
+        let report = read(json!({"findings": findings, "sites": [], "lossy": []}));
         score(&report, &truth(10, 0), &truth(20, 10_000), leaks).unwrap().missed.join("; ")
     }
 
@@ -261,10 +305,10 @@ mod tests {
 
     #[test]
     fn what_the_ledger_leaves_and_what_was_lost_count() {
-        let report = json!({
+        let report = read(json!({
             "findings": [], "sites": [], "lossy": ["stacks_dropped"],
             "ledger": {"explained_share": 0.8}, "verdict": {"status": "steady"},
-        });
+        }));
         let score = score(&report, &json!({"retained": []}), &json!({"retained": []}), false);
         assert_eq!(score.unwrap().missed.len(), 2);
     }
@@ -272,8 +316,8 @@ mod tests {
     #[test]
     fn a_report_flags_the_leak_only_where_it_accuses() {
         let mut leak = finding("Store.join", 7, 1.0);
-        assert!(flags(&json!({"findings": [leak.clone()]}), &truth(1, 1)));
+        assert!(flags(&read(json!({"findings": [leak.clone()]})), &truth(1, 1)));
         leak["verdict"] = json!("filling");
-        assert!(!flags(&json!({"findings": [leak]}), &truth(1, 1)));
+        assert!(!flags(&read(json!({"findings": [leak]})), &truth(1, 1)));
     }
 }

@@ -7,12 +7,13 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::accuracy::{self, AccuracyArgs};
 use crate::kernels::{self, KernelsArgs};
 use crate::{bpf_toolchain, build, command, debian, interpreters, node, tidy, venv, workspace};
 use failures::Failures;
 
 /// Packages that tests use beyond the BPF toolchain.
-const TEST_PACKAGES: [&str; 17] = [
+const TEST_PACKAGES: [&str; 18] = [
     "gcc",
     "g++",
     "make",
@@ -21,6 +22,8 @@ const TEST_PACKAGES: [&str; 17] = [
     "bpftool",
     "python3",
     "python3-venv",
+    // For the extension module of the corpus.
+    "python3-dev",
     "libpython3.11-testsuite",
     "musl-tools",
     "libjemalloc2",
@@ -127,6 +130,7 @@ pub fn run(args: &TestArgs) -> Result<()> {
         Ok(cargo)
     });
     integration(&mut summary, args, ready);
+    accuracy(&mut summary, args, ready);
     other_kernels(&mut summary, args, ready);
     summary.finish()
 }
@@ -146,7 +150,8 @@ fn set_up(summary: &mut Summary) -> bool {
     let venv = summary.step("Python environments", || {
         venv::ensure(&venv::GATEWAY)?;
         venv::ensure(&venv::EXTENSIONS)?;
-        venv::ensure(&venv::READERS).map(drop)
+        venv::ensure(&venv::READERS)?;
+        venv::ensure(&venv::CORPUS).map(drop)
     });
     // One that cannot be had fails its own lines of the matrix test, and nothing else.
     summary.step("interpreters", || interpreters::ensure().map(drop));
@@ -211,6 +216,24 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
         cargo.arg("--test-threads=1").args(&args.filter);
         Ok(cargo)
     });
+}
+
+/// The corpus, each server once: after the tests, since it takes the whole machine.
+fn accuracy(summary: &mut Summary, args: &TestArgs, ready: bool) {
+    const NAME: &str = "accuracy, short";
+    if args.host_only {
+        return summary.skip(NAME, "--host-only");
+    }
+    if !ready {
+        return summary.skip(NAME, "the set-up failed");
+    }
+    if !debian::is_root() {
+        return summary.skip(NAME, "probing other processes needs root; run as root");
+    }
+    if args.filter.is_some() {
+        return summary.skip(NAME, "only some tests were asked for");
+    }
+    summary.step(NAME, || accuracy::run(&AccuracyArgs::quick()));
 }
 
 /// The same probes on other kernels: needs no root beyond what installing packages needs.
