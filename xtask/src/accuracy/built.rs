@@ -33,8 +33,11 @@ impl Built {
         let folder = workspace::target_dir().join("corpus");
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let mut built = Self { python, folder, nodes: BTreeMap::new(), packages: PathBuf::new() };
-        for case in cases {
-            match case.start {
+        let mut starts: Vec<Start> = cases.iter().map(|case| case.start).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        for start in starts {
+            match start {
                 Start::Python("decref.py") => built.compile_extension()?,
                 Start::Python(_) => {}
                 Start::C(name) => built.compile(&["-pthread"], name, name)?,
@@ -60,12 +63,11 @@ impl Built {
     }
 
     fn prepare_node(&mut self, major: u32, script: &str) -> Result<()> {
-        if !self.nodes.contains_key(&major) {
-            self.nodes.insert(major, node::release(major)?);
-        }
+        let node = node::release(major)?;
+        self.nodes.insert(major, node.clone());
         self.packages = node::packages()?;
         let Some(project) = script.strip_suffix("/gateway.ts") else { return Ok(()) };
-        let mut compile = Command::new(&self.nodes[&major]);
+        let mut compile = Command::new(node);
         compile.arg(self.packages.join("typescript/bin/tsc")).arg("-p");
         compile.arg(node_dir().join(project)).arg("--outDir").arg(self.folder.join(project));
         compile.arg("--typeRoots").arg(self.packages.join("@types"));
@@ -92,11 +94,15 @@ impl Built {
         words
     }
 
-    /// The server of a case; it dies with this process.
-    pub fn server(&self, case: &Case, more: &[String]) -> Command {
+    /// The server of a case; it dies with this process. Its inspector, where it has one, would listen
+    /// at a port of its own: several run at a time, and only one of them can have Node's usual one.
+    pub fn server(&self, case: &Case, inspector_port: u16) -> Command {
         let words = self.words(case);
         let mut server = bound_command(&words[0], "KILL");
-        server.args(&words[1..]).args(more);
+        if matches!(case.start, Start::Node(..)) {
+            server.arg(format!("--inspect-port={inspector_port}"));
+        }
+        server.args(&words[1..]);
         self.give_environment(&mut server, case);
         server
     }

@@ -1,7 +1,6 @@
 //! `--gate`: `outlive check` on each server, its leak on and off, while another process loads the
 //! machine. It must answer 1 and name the line, or 0.
 
-use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde_json::Value;
 
 use super::built::Built;
 use super::program::Case;
-use super::service::Service;
+use super::service::{Service, free_port};
 use crate::child::{Guarded, bound_command};
 use crate::{command, workspace};
 
@@ -125,7 +124,7 @@ fn output(command: &mut Command) -> Result<(Option<i32>, String)> {
 
 /// The place of its leak, as the server tells it.
 fn place_of(built: &Built, case: &Case) -> Result<Place> {
-    let service = Service::start(built, case, &[], 0)?;
+    let service = Service::start(built, case, 0)?;
     let truth = service.truth()?;
     service.end()?;
     let retained = &truth["retained"][0];
@@ -134,10 +133,4 @@ fn place_of(built: &Built, case: &Case) -> Result<Place> {
     let lines = lines.chain([&retained["defined_line"]]).filter_map(Value::as_u64);
     let file = file.rsplit('/').next().unwrap_or(file).to_owned();
     Ok(Place { file, lines: lines.collect() })
-}
-
-/// A port of loopback that was free a moment ago.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-    Ok(listener.local_addr().context("its address")?.port())
 }

@@ -2,7 +2,7 @@
 //! if. What they do is in tests/targets/README.md.
 
 /// How a program is started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Start {
     /// A script under tests/targets/corpus, in the corpus's environment.
     Python(&'static str),

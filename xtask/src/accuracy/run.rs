@@ -38,7 +38,7 @@ pub struct Wish {
 /// When server or outlive could not run, or the server came to harm.
 pub fn run(built: &Built, case: &Case, wish: Wish) -> Result<Score> {
     let window_s = case.window_s * wish.stretch;
-    let service = Service::start(built, case, &[], case.warm_s + window_s + SLACK_S)?;
+    let service = Service::start(built, case, case.warm_s + window_s + SLACK_S)?;
     thread::sleep(Duration::from_secs(case.warm_s));
     let out = tempfile::tempdir().context("making a folder for the capture")?;
 

@@ -1,7 +1,7 @@
 //! A server of the corpus while it runs, and its load.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -23,12 +23,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a server, with `more` arguments, and a load of so many seconds where it needs one.
+    /// Starts a server, and a load of so many seconds where it needs one.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(built: &Built, case: &Case, more: &[String], load_s: u64) -> Result<Self> {
-        let mut server = Guarded::start(case.name, &mut built.server(case, more))?;
+    pub fn start(built: &Built, case: &Case, load_s: u64) -> Result<Self> {
+        let mut server = Guarded::start(case.name, &mut built.server(case, free_port()?))?;
         let port = server.wait_for("ready line", PATIENCE, |line| {
             let ready: Value = serde_json::from_str(line).ok()?;
             u16::try_from(ready["port"].as_u64()?).ok()
@@ -81,4 +81,13 @@ fn get(port: u16, path: &str) -> Result<String> {
         bail!("answered `{status}`");
     }
     Ok(body.to_owned())
+}
+
+/// A port of loopback that was free a moment ago.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    Ok(listener.local_addr().context("its address")?.port())
 }
