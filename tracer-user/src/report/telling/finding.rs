@@ -8,7 +8,7 @@ use crate::report::processes;
 use crate::units;
 
 /// Reasons that are told unless all are asked for.
-const FEW_REASONS: usize = 4;
+const FEW_REASONS: usize = 5;
 
 /// A finding in words, each safe to print.
 #[derive(Clone, Debug)]

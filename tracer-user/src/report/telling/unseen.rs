@@ -58,7 +58,7 @@ pub(in crate::report) fn unseen(report: &Report, detail: Detail) -> Vec<String> 
         ));
         told.extend(python.unattributed_bytes.map(|bytes| {
             format!(
-                "{} of memory for Python objects of up to 512 bytes exist that this run cannot attribute to a line",
+                "{} for Python objects of up to 512 bytes exist that this run cannot attribute to a line",
                 units::bytes(bytes)
             )
         }));

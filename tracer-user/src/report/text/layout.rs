@@ -40,6 +40,15 @@ pub(super) fn write_sentence(out: &mut String, text: &str) -> fmt::Result {
     writeln!(out, "{}", wrapped(text, INDENT, HANGING))
 }
 
+/// Lines below a heading, those that are too long on as many as it takes.
+pub(super) fn wrapped_lines(lines: &str) -> String {
+    let whole = |line: &str| match line.strip_prefix(INDENT) {
+        Some(text) => wrapped(text, INDENT, HANGING) + "\n",
+        None => line.to_owned() + "\n",
+    };
+    lines.lines().map(whole).collect()
+}
+
 /// Words on lines of at most [`WIDTH`] characters, the first of which begins with `first` and the
 /// others with `next`; as it is where it fits. A word that is longer than that keeps a line of its
 /// own.
@@ -84,6 +93,16 @@ mod tests {
         assert!(lines.lines().skip(1).all(|line| line.starts_with("     word")), "{lines}");
         let long = "x".repeat(300);
         assert_eq!(wrapped(&format!("a {long} b"), "", " "), format!("a\n {long}\n b"));
+    }
+
+    #[test]
+    fn lines_that_fit_stay_as_they_are() {
+        let text = "\n\u{1b}[1mV8\u{1b}[0m\n   heap  about 71.3 MiB\n";
+        assert_eq!(wrapped_lines(text), text);
+        let long = format!("\nV8\n   {}\n   x\n", "word ".repeat(30).trim_end());
+        let shown = wrapped_lines(&long);
+        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
+        assert_eq!(shown.lines().count(), long.lines().count() + 1);
     }
 
     #[test]

@@ -41,7 +41,9 @@ fn write_all(out: &mut String, report: &Report, paint: Paint, detail: Detail) ->
         write_largest(out, report, paint, detail)?;
     }
     processes::write_table(out, report, &paint.bold("Processes"))?;
-    v8::write(out, report, &paint.bold("V8"))?;
+    let mut of_v8 = String::new();
+    v8::write(&mut of_v8, report, &paint.bold("V8"))?;
+    out.push_str(&layout::wrapped_lines(&of_v8));
     write_unseen(out, report, paint, detail)?;
     writeln!(out, "\n{}", paint.bold("Totals"))?;
     for (name, text) in telling::totals(report) {
