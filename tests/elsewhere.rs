@@ -204,4 +204,19 @@ fn no_line_is_shown_of_a_file_that_changed_since_the_program_read_it() {
     let report = finished.report().0;
     assert_eq!(grown(&report, "keep")["source_line"], Value::Null);
     assert!(target.finish().success(), "the target was harmed");
+
+    // The same session as if it had ended earlier.
+    let at = |moment: &str| {
+        let capture = format!("{}@{moment}", finished.out.join("capture.outlive").display());
+        run_outlive(&["report", &capture, "--format", "json"])
+    };
+    let then: Value = serde_json::from_slice(&at("4s").stdout).expect("JSON");
+    let number = |report: &Value, part: &str, name: &str| report[part][name].as_u64().expect(name);
+    let live = |report: &Value| number(report, "totals", "live_bytes");
+    assert!((1..live(&report) / 2).contains(&live(&then)), "{} of {}", live(&then), live(&report));
+    let duration_ns = number(&then, "window", "duration_ns");
+    assert!((3_000_000_000..=4_020_000_000).contains(&duration_ns), "{duration_ns}");
+    let beyond = at("1h");
+    assert_eq!(beyond.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&beyond.stderr).contains("name an earlier moment"));
 }
