@@ -29,7 +29,7 @@ class Gateway(Program):
     def __init__(self, args) -> None:
         super().__init__(args)
         self.messages = [
-            {"role": "user" if index % 2 else "assistant", "text": f"message {index}", "at": index}
+            {"role": "user" if index % 2 else "assistant", "text": f"message {index}", "at": index % 200}
             for index in range(MESSAGES)
         ]
         self.cache: dict[str, list[dict]] = {}
@@ -44,7 +44,8 @@ class Gateway(Program):
         return {"entries": len(self.cache), "entry_bytes": size_of(self.messages)}
 
     async def turn(self, number: int) -> object:
-        self.messages[number % MESSAGES]["at"] = number
+        # Of numbers that Python has once and for all: others would be kept by the copies, too.
+        self.messages[number % MESSAGES]["at"] = number % 200
         self.due += self.lists_per_turn
         listed = 0
         while self.due >= 1:

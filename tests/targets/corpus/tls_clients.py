@@ -9,7 +9,6 @@ do so when it starts.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import pathlib
 import subprocess
@@ -18,8 +17,10 @@ from collections import OrderedDict
 
 # Clients that a cache without the leak holds.
 CLIENTS = 8
-# The calibration averages over so many contexts, behind some that warm OpenSSL up.
-CALIBRATED, WARM = 12, 4
+# Certificates that a client trusts, where much is to leak and where little is.
+MANY, FEW = 32, 2
+# The calibration averages over so many contexts, behind one that warms OpenSSL up.
+CALIBRATED = 3
 PEM_END = "-----END CERTIFICATE-----\n"
 
 
@@ -32,8 +33,8 @@ def trusted(count: int) -> str:
     return "".join(body + PEM_END for body in bodies[:count])
 
 
-def calibrate(counts: list[int]) -> None:
-    """Prints what one context costs, by certificates; must come before anything uses OpenSSL."""
+def calibrate(count: int) -> None:
+    """Prints what one context costs with so many certificates; nothing may have used OpenSSL yet."""
     libc, crypto = ctypes.CDLL(None), ctypes.CDLL("libcrypto.so.3")
     pointer, size, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
     for function, arguments in (
@@ -64,29 +65,19 @@ def calibrate(counts: list[int]) -> None:
         sys.exit("OpenSSL has allocated before it could be counted")
     import ssl
 
-    costs = {}
-    for count in counts:
-        cadata = trusted(count)
-        warm = [ssl.create_default_context(cadata=cadata) for _ in range(WARM)]
-        before = sum(sizes.values())
-        made = [ssl.create_default_context(cadata=cadata) for _ in range(CALIBRATED)]
-        costs[count] = (sum(sizes.values()) - before) / CALIBRATED
-        del warm, made
-    print(json.dumps(costs), flush=True)
+    cadata = trusted(count)
+    warm = ssl.create_default_context(cadata=cadata)
+    before = sum(sizes.values())
+    made = [ssl.create_default_context(cadata=cadata) for _ in range(CALIBRATED)]
+    print((sum(sizes.values()) - before) // len(made), flush=True)
+    del warm
     # OpenSSL's own end would call functions of an interpreter that has ended.
     os._exit(0)
 
 
-def calibrated(counts: list[int]) -> dict[int, float]:
-    command = [sys.executable, __file__, "--calibrate", *map(str, counts)]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return {int(count): cost for count, cost in json.loads(said).items()}
-
-
-def certificates_for(client_bytes: float) -> tuple[int, float]:
-    """So many certificates that a client costs about this, and what it costs then."""
-    costs = calibrated([1, 2, 4, 8, 12, 16, 24, 32, 48, 64])
-    return min(costs.items(), key=lambda one: abs(one[1] - client_bytes))
+def calibrated(count: int) -> int:
+    command = [sys.executable, __file__, "--calibrate", str(count)]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def define():
@@ -101,10 +92,10 @@ def define():
 
         def __init__(self, args) -> None:
             super().__init__(args)
-            fast = args.leak_bytes_per_second > 200_000
-            self.turns_of_a_session = 5 if fast else 20
-            sessions_per_s = args.turns_per_second / self.turns_of_a_session
-            count, self.client_bytes = certificates_for(args.leak_bytes_per_second / sessions_per_s)
+            count = MANY if args.leak_bytes_per_second > 200_000 else FEW
+            self.client_bytes = calibrated(count)
+            sessions_per_s = args.leak_bytes_per_second / self.client_bytes
+            self.turns_of_a_session = max(1, round(args.turns_per_second / sessions_per_s))
             self.cadata = trusted(count)
             self.clients: OrderedDict[str, http.client.HTTPSConnection] = OrderedDict()
             self.kept = Books(Gateway.open_client)
@@ -120,7 +111,7 @@ def define():
             if session not in self.clients:
                 self.clients[session] = self.open_client()
                 if self.args.leak:
-                    self.kept.keep(round(self.client_bytes))
+                    self.kept.keep(self.client_bytes)
                 elif len(self.clients) > CLIENTS:
                     self.clients.popitem(last=False)[1].close()
             return {"host": self.clients[session].host}
@@ -134,7 +125,7 @@ def define():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--calibrate"]:
-        calibrate([int(count) for count in sys.argv[2:]])
+        calibrate(int(sys.argv[2]))
     else:
         from serving import main
 

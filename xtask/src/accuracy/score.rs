@@ -183,7 +183,11 @@ impl<'a> Truth<'a> {
     }
 
     fn is_place(&self, frame: &Frame) -> bool {
-        self.place.is_some_and(|place| is_at(frame, place))
+        self.place.is_some_and(|place| {
+            // Where V8's profiler may name the caller instead, the truth says so.
+            let callers = place["inlined_into"].as_array().map(Vec::as_slice).unwrap_or_default();
+            is_at(frame, place) || callers.iter().any(|caller| is_at(frame, caller))
+        })
     }
 
     /// Whether a frame has to do with the leak.

@@ -13,7 +13,7 @@ use crate::child::Guarded;
 
 /// Longest wait for a server to be ready, or to answer: some calibrate themselves first, and the
 /// machine may be busy with others.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Both end when this is dropped.
 pub struct Service {
