@@ -98,7 +98,7 @@ fn innocent(kind: usize, rng: &mut Rng, cycles: usize) -> Levels {
         }),
         // A collector that comes from time to time.
         5 => Place::run(cycles, |live, number| {
-            if (number + chosen) % period == 0 {
+            if (number + chosen).is_multiple_of(period) {
                 live.clear();
             }
             (0..each).for_each(|_| live.push_back((number, uneven(rng, 4000))));

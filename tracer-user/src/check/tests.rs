@@ -206,7 +206,7 @@ fn names_that_were_chosen_to_do_harm_do_none() {
     for stack in recording.stacks.values_mut() {
         for frame in &mut stack.frames {
             frame.function = hostile.into();
-            frame.file = frame.file.as_ref().map(|_| format!("/srv/app/{hostile}.py").into());
+            frame.file = frame.file.as_ref().map(|_| format!("/srv/app/{hostile}.py"));
         }
     }
     let warning =

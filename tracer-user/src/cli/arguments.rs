@@ -63,7 +63,7 @@ Examples:
     Run(Run),
     /// Fail when a program's work leaves memory behind: a gate for CI (needs root)
     #[command(after_help = check::EXAMPLES)]
-    Check(Check),
+    Check(Box<Check>),
     /// Make a report from a capture, here or on another machine
     #[command(after_help = "\
 Examples:

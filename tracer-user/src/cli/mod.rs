@@ -31,7 +31,7 @@ pub fn run() -> ExitCode {
     let done = match arguments.verb {
         Verb::Attach(verb) => trace::attach(verb, arguments.verbose, arguments.quiet),
         Verb::Run(verb) => trace::run(verb, arguments.verbose, arguments.quiet),
-        Verb::Check(verb) => check::check(verb, arguments.verbose, arguments.quiet),
+        Verb::Check(verb) => check::check(*verb, arguments.verbose, arguments.quiet),
         Verb::Report(verb) => report::report(&verb),
         Verb::Diff(verb) => diff::diff(&verb),
         Verb::Plan(verb) => look::plan(&verb),

@@ -65,7 +65,7 @@ fn heap_at(start: u64, end_of_region: u64, header: &[u8]) -> Option<Heap> {
     let (arena, before) = (u64_in(header, 0)?, u64_in(header, 8)?);
     let (used, usable) = (u64_in(header, 16)?, u64_in(header, 24)?);
     let is_length =
-        |bytes: u64| (PAGE_BYTES..=HEAP_BYTES).contains(&bytes) && bytes % PAGE_BYTES == 0;
+        |bytes: u64| (PAGE_BYTES..=HEAP_BYTES).contains(&bytes) && bytes.is_multiple_of(PAGE_BYTES);
     let is_first = before == 0 && (32..=MAX_HEAP_HEADER_BYTES).contains(&arena.wrapping_sub(start));
     let is_later = before != 0 && before % HEAP_BYTES == 0 && before != start && arena % 16 == 0;
     if !is_length(used) || !is_length(usable) || !(is_first || is_later) {
@@ -109,7 +109,7 @@ fn mapped_block_at(tgid: u32, at: u64, end: u64) -> Option<u64> {
     let (before, word) = (u64_in(&header, 0)?, u64_in(&header, 8)?);
     let length = word & !FLAGS;
     let is_block = before == 0 && word & FLAGS == IS_MAPPED && length >= PAGE_BYTES;
-    (is_block && length % PAGE_BYTES == 0 && length <= end - at).then_some(length)
+    (is_block && length.is_multiple_of(PAGE_BYTES) && length <= end - at).then_some(length)
 }
 
 /// What lies free in some heaps.
@@ -199,7 +199,7 @@ impl Reader {
         let word = self.word(avma + 8)?;
         let length = word & !FLAGS;
         let is_chunk = word & IS_MAPPED == 0
-            && length % 16 == 0
+            && length.is_multiple_of(16)
             && length >= SHORTEST_CHUNK_BYTES
             && length <= self.end.checked_sub(avma)?;
         is_chunk.then_some(length)
