@@ -49,6 +49,9 @@ fn blocks_from_before_attach_are_counted_as_such() {
     if let Some((report, truth, _)) = check("before_attach") {
         let expected = truth["freed_unknown_blocks"].as_u64().expect("a number");
         assert_eq!(report.total("freed_unknown_blocks"), expected);
+        let traffic = &report.0["traffic"];
+        assert_eq!(traffic["freed_unknown_bytes"], truth["freed_unknown_bytes"]);
+        assert_eq!(traffic["freed_unknown_unsized_blocks"], 0);
     }
 }
 

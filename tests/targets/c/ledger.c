@@ -71,6 +71,12 @@ static long do_keep(void) {
     return 3000;
 }
 
+static void *stay(void) {
+    pthread_barrier_wait(&all_done);
+    while (pause()) continue;
+    return NULL;
+}
+
 static void *keep_in_an_arena(void *unused) {
     (void)unused;
     void *freed[500];
@@ -80,16 +86,15 @@ static void *keep_in_an_arena(void *unused) {
     }
     leak(8000);
     for (int i = 0; i < 500; i++) free(freed[i]);
-    pthread_barrier_wait(&all_done);
-    for (;;) pause();
+    return stay();
 }
 
 static void *use_the_stack(void *unused) {
     (void)unused;
     volatile char place[MIB];
     for (int i = 0; i < MIB; i += 4096) place[i] = 1;
-    pthread_barrier_wait(&all_done);
-    for (;;) pause();
+    (void)place[0];
+    return stay();
 }
 
 static void in_threads(void *(*work)(void *)) {
@@ -171,7 +176,7 @@ static void take_before(void) {
 /* Half of what there was goes; as much comes anew, in larger blocks, and half as much again. */
 static long do_before(void) {
     for (size_t i = 0; i < kept_count; i++) free(kept[i]);
-    freed_unknown_blocks = (long)kept_count;
+    freed_unknown_bytes = usable;
     for (int i = 0; i < 7500; i++) {
         leak(4000);
         if (i % 200 == 0) a_moment(20);
@@ -205,7 +210,7 @@ int main(int argc, char **argv) {
         "{\"bytes\":%ld,\"resident_change\":%ld,\"free_change\":%ld,\"freed_unknown_bytes\":%ld,"
         "\"took_ms\":%ld}\n",
         bytes, resident_bytes() - resident, (long)mallinfo2().fordblks - free_before,
-        freed_unknown_blocks ? usable : 0L, took);
+        (long)freed_unknown_bytes, took);
     write_all(text, (size_t)length);
     wait_for_line();
     _exit(0);

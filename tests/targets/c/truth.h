@@ -40,6 +40,7 @@ struct site {
 /* Pointers go through here, so that no compiler can prove an allocation useless. */
 static void *volatile sink;
 static counter_t freed_unknown_blocks;
+static counter_t freed_unknown_bytes; /* as malloc_usable_size has it */
 static counter_t failed_allocations;
 
 static inline void *born(struct site *site, void *block, size_t bytes) {
@@ -82,8 +83,10 @@ static inline uint32_t next_random(uint32_t *state) {
 static inline void print_truth(const char *program, struct site *const *sites, size_t count) {
     static char text[16384];
     size_t used = (size_t)snprintf(text, sizeof text,
-        "{\"program\":\"%s\",\"pid\":%d,\"freed_unknown_blocks\":%ld,\"failed_allocations\":%ld,"
+        "{\"program\":\"%s\",\"pid\":%d,\"freed_unknown_blocks\":%ld,"
+        "\"freed_unknown_bytes\":%ld,\"failed_allocations\":%ld,"
         "\"sites\":[", program, (int)getpid(), (long)freed_unknown_blocks,
+        (long)freed_unknown_bytes,
         (long)failed_allocations);
     for (size_t i = 0; i < count; i++) {
         const struct site *s = sites[i];

@@ -1,6 +1,6 @@
 //! What the change in resident memory mostly is, where it is not what findings show, and what helps.
 
-use super::{Account, Kind, Window};
+use super::{Account, Class, Kind, Window};
 use crate::units;
 
 /// Growth below this is not worth a word, bytes.
@@ -41,7 +41,10 @@ pub fn advice(
                 .then_some(change.unsigned_abs())
         };
         if let Some(bytes) = is(Kind::AllocatorRetained, MOSTLY) {
-            found.push(retention(bytes, growth.unsigned_abs(), window, other_allocators));
+            // Whose memory it was that grew.
+            let is_others = window.change(Class::Anonymous) as f64 >= MOSTLY * bytes as f64;
+            let others = if is_others { other_allocators } else { &[] };
+            found.push(retention(bytes, growth.unsigned_abs(), window, others));
         }
         for kind in [
             Kind::PythonArenas,
@@ -183,7 +186,7 @@ fn unattributed(kind: Kind, bytes: u64, has_js_heap: bool) -> Option<Advice> {
 mod tests {
     use super::*;
     use crate::capture::{FreeChunks, Residency};
-    use crate::ledger::{Class, Live, reconcile};
+    use crate::ledger::{Live, reconcile};
 
     const M: u64 = 1 << 20;
 

@@ -107,7 +107,7 @@ pub fn reconcile(window: &Window<'_>) -> Account {
 }
 
 impl Window<'_> {
-    fn change(&self, class: Class) -> i64 {
+    pub(super) fn change(&self, class: Class) -> i64 {
         difference(held(self.last, class), held(self.first, class))
     }
 
