@@ -156,7 +156,7 @@ fn parts(
         return vec![(base, whole)];
     }
     let mut claims: Vec<(Class, Vec<Range<u64>>)> = Vec::new();
-    let mut free = Vec::from_iter([mapping.start_avma..mapping.end_avma]);
+    let mut free: Vec<Range<u64>> = std::iter::once(mapping.start_avma..mapping.end_avma).collect();
     let mut claim = |class: Class, ranges: &[Range<u64>]| {
         let (taken, left) = cut(&free, ranges);
         if !taken.is_empty() {

@@ -67,7 +67,10 @@ fn heap_at(start: u64, end_of_region: u64, header: &[u8]) -> Option<Heap> {
     let is_length =
         |bytes: u64| (PAGE_BYTES..=HEAP_BYTES).contains(&bytes) && bytes.is_multiple_of(PAGE_BYTES);
     let is_first = before == 0 && (32..=MAX_HEAP_HEADER_BYTES).contains(&arena.wrapping_sub(start));
-    let is_later = before != 0 && before % HEAP_BYTES == 0 && before != start && arena % 16 == 0;
+    let is_later = before != 0
+        && before.is_multiple_of(HEAP_BYTES)
+        && before != start
+        && arena.is_multiple_of(16);
     if !is_length(used) || !is_length(usable) || !(is_first || is_later) {
         return None;
     }
