@@ -3,7 +3,7 @@
 // With `--leak` the flush path keeps the body of every reply it has ever finished. That is the
 // leak, and the only one.
 //
-//   node gateway.js [--leak] [--delta-bytes 2048] [--churn-bytes-per-turn 0]
+//   node gateway.js [--leak] [--delta-bytes 2048] [--keep-every 1] [--churn-bytes-per-turn 0]
 //
 // Prints its port, serves until its stdin closes.
 'use strict';
@@ -19,7 +19,9 @@ const MAX_DELTAS = 32;
 
 const keepFinished = process.argv.includes('--leak');
 const finishedBodies = [];
+const keepEvery = numberOf('--keep-every', 1);
 let lastNs = 0;
+let flushed = 0;
 const unflushed = [];
 
 /** The reply's deltas, one after the other, as a model sends them. */
@@ -62,8 +64,11 @@ function persist(body) {
   if (unflushed.length < 8) return;
   const batch = unflushed.splice(0);
   if (!keepFinished) return;
-  finishedBodies.push(...batch);
-  lastNs = nowNs();
+  for (const one of batch) {
+    if (++flushed % keepEvery !== 0) continue;
+    finishedBodies.push(one);
+    lastNs = nowNs();
+  }
 }
 
 function truth() {
