@@ -270,7 +270,7 @@ fn a_leak_in_python_fails_with_its_line_and_without_it_all_is_clean() {
         let ready =
             format!("{shown} -c 'import urllib.request as r; r.urlopen(\"{url}/healthz\")'");
         let cycle = format!(
-            "{shown} {here}/load.py --gateway-url {url} --rate 60 --max-turns 30 --seed $((OUTLIVE_CYCLE + 1))"
+            "{shown} {here}/load.py --gateway-url {url} --rate 60 --max-turns 30 --concurrency 30 --seed $((OUTLIVE_CYCLE + 1))"
         );
         let options =
             ["--ready", &ready, "--cycle", &cycle, "--settle", "500ms"].map(OsString::from);
@@ -307,7 +307,7 @@ fn a_leak_in_node_fails_with_its_line_and_without_it_all_is_clean() {
         );
         // The load ends with its stdin.
         let cycle = format!(
-            "{shown} {here}/load.js --url {url} --rate 37 --duration 1 <> {}",
+            "{shown} {here}/load.js --url {url} --rate 37 --duration 1 --concurrency 40 <> {}",
             hold.display()
         );
         let options =

@@ -44,14 +44,17 @@ impl Moments {
         let at = |at_ns: &u64| sample_at(&series.samples, *at_ns);
         let samples: Vec<Sample> = self.ends_ns.iter().map(at).collect();
         let mut survivors = vec![(0_u64, 0_u64); self.cycles()];
+        let mut born = vec![0_u64; self.cycles()];
         for cohort in series.cohorts.values() {
             let index = self.ends_ns.partition_point(|end_ns| *end_ns < cohort.born_ns);
             // Those before the first, and behind the last, are of no cycle that counts.
-            if let Some(survivor) = index.checked_sub(1).and_then(|index| survivors.get_mut(index))
-            {
-                survivor.0 = survivor.0.saturating_add(cohort.live_bytes);
-                survivor.1 = survivor.1.saturating_add(cohort.live_blocks);
-            }
+            let Some(index) = index.checked_sub(1).filter(|index| *index < survivors.len()) else {
+                continue;
+            };
+            born[index] = born[index].saturating_add(cohort.allocated_bytes);
+            let (bytes, blocks) = &mut survivors[index];
+            *bytes = bytes.saturating_add(cohort.live_bytes);
+            *blocks = blocks.saturating_add(cohort.live_blocks);
         }
         let collected = places.iter().filter_map(|place| place.collections);
         let collected = collected.map(|collections| {
@@ -62,6 +65,7 @@ impl Moments {
             bytes: samples.iter().map(|sample| sample.live_bytes).collect(),
             blocks: samples.iter().map(|sample| sample.live_blocks).collect(),
             survivors,
+            born,
             is_sampled: places.iter().any(|place| place.is_sampled),
             collected: collected.min(),
         }

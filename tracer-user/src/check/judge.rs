@@ -5,7 +5,9 @@
 //! every cycle, to the last one, out of proportion to its own unevenness. How uneven it may be is
 //! Student's t test of the changes against a walk that goes up as easily as down: the worst that a
 //! program which keeps its memory can look like. The chance of a false alarm is shared out among
-//! all places of a run, so that a program with many of them is not accused more often.
+//! all places of a run, so that a program with many of them is not accused more often. Where the
+//! work itself is uneven another thing is as good a proof: that of what is born in each cycle most
+//! lives on, while nothing else goes.
 
 use super::student::tail;
 use crate::growth::{Interval, theil_sen};
@@ -23,6 +25,10 @@ const RISES_SAMPLED: f64 = 0.6;
 const TO_THE_END: f64 = 0.5;
 /// What has to live yet of the births of a cycle, as a share of what the level rose by.
 const SURVIVING: f64 = 0.5;
+/// Share of the births of every cycle that has to live yet where the amounts are uneven, and what the
+/// level has to rise by as a share of that: less says that others were freed instead.
+const STAYING: f64 = 0.5;
+const NOTHING_ELSE_GOES: f64 = 0.8;
 /// By how much the pattern of survivors may differ from that of the level.
 const SAME_PATTERN: f64 = 0.25;
 /// What falls to nothing within so many times the cycles that were seen fills something.
@@ -35,6 +41,8 @@ pub struct Levels {
     pub bytes: Vec<u64>,
     /// Live blocks in the same way.
     pub blocks: Vec<u64>,
+    /// Bytes that were born in each cycle.
+    pub born: Vec<u64>,
     /// Bytes and blocks that were born in each cycle and are live at the end of all.
     pub survivors: Vec<(u64, u64)>,
     /// Whether the numbers are samples.
@@ -140,7 +148,8 @@ fn uneven(levels: &Levels, bytes: &[i64], blocks: &[i64], candidates: usize) -> 
     if !goes_on(bytes) {
         return Growth::Doubtful("it stopped before the last cycles");
     }
-    if bytes.len() < FEWEST_FOR_RATE || chance(bytes) > FALSE_ALARMS / candidates.max(1) as f64 {
+    let is_even = chance(bytes) <= FALSE_ALARMS / candidates.max(1) as f64;
+    if bytes.len() < FEWEST_FOR_RATE || !is_even && !stays(levels, bytes) {
         return Growth::Doubtful("it is too uneven for so few cycles: give more of them");
     }
     if fills(bytes) {
@@ -202,6 +211,20 @@ fn lives_on(levels: &Levels, bytes: &[i64], blocks: &[i64]) -> bool {
     let share = if levels.is_sampled { RISES_SAMPLED } else { RISES };
     let one_block = blocks.iter().all(|change| *change == 0) && bytes.iter().all(|c| *c > 0);
     one_block || (lives >= SURVIVING * rose && with_survivors >= share * settled as f64)
+}
+
+/// Whether of the births of each cycle most live on, and nothing else goes in their place.
+fn stays(levels: &Levels, bytes: &[i64]) -> bool {
+    // What was born in the last two may be in use yet.
+    let settled = bytes.len().saturating_sub(2);
+    let births = levels.born.iter().zip(&levels.survivors).take(settled);
+    let mut left = 0.0;
+    let all_stay = births.clone().all(|(born, (lives, _))| {
+        left += *lives as f64;
+        *lives as f64 >= STAYING * *born as f64
+    });
+    let rose: f64 = bytes[..settled].iter().map(|change| *change as f64).sum();
+    all_stay && births.len() == settled && rose >= NOTHING_ELSE_GOES * left
 }
 
 /// What it was found to leave, seen by what has been through a collection.
