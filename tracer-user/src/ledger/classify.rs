@@ -248,6 +248,10 @@ mod tests {
         mappings.into_iter().zip(held).map(region).collect()
     }
 
+    fn only(range: Range<u64>) -> Vec<Range<u64>> {
+        std::iter::once(range).collect()
+    }
+
     fn kib(sums: &BTreeMap<Class, Sums>, class: Class) -> u64 {
         sums.get(&class).map_or(0, |sums| sums.held_bytes / 1024)
     }
@@ -275,7 +279,7 @@ mod tests {
         let mut all = regions(MAPS, &HELD);
         all[7].anonymous_bytes = 20 * 1024;
         let known = Known {
-            malloc_heaps: vec![0x7f00_0000_0000..0x7f00_0010_0000],
+            malloc_heaps: only(0x7f00_0000_0000..0x7f00_0010_0000),
             memory_devices: BTreeSet::from([(0, 0x19)]),
             ..Known::default()
         };
@@ -290,9 +294,9 @@ mod tests {
         let start = 0x7f00_2000_0000_u64;
         let all = regions("7f0020000000-7f0020010000 rw-p 00000000 00:00 0\n", &[24]);
         let known = Known {
-            malloc_mapped: vec![start..start + 0x2000],
-            python_arenas: vec![start + 0x1000..start + 0x3000],
-            direct: vec![start + 0x8000..start + 0x2_0000],
+            malloc_mapped: only(start..start + 0x2000),
+            python_arenas: only(start + 0x1000..start + 0x3000),
+            direct: only(start + 0x8000..start + 0x2_0000),
             ..Known::default()
         };
         let mut asked = Vec::new();
@@ -320,7 +324,7 @@ mod tests {
 ";
         let all = regions(maps, &[0, 4, 8]);
         let known = Known {
-            malloc_heaps: vec![0x7f00_0000_0000..0x7f00_03ff_f000],
+            malloc_heaps: only(0x7f00_0000_0000..0x7f00_03ff_f000),
             stack_pointers: vec![0x10, 0x7f00_2000_8000, u64::MAX],
             ..Known::default()
         };

@@ -280,8 +280,9 @@ mod tests {
         let found = mapped_blocks(tgid, std::slice::from_ref(&region), &[], |_| true);
         let is_mapped = start.is_multiple_of(PAGE_BYTES);
         assert_eq!(found.first().map(|block| block.start), is_mapped.then_some(start));
-        let others = [start..start + 4096];
-        assert!(mapped_blocks(tgid, &[region], &others, |_| true).is_empty());
+        let first_page = start..start + 4096;
+        let others = std::slice::from_ref(&first_page);
+        assert!(mapped_blocks(tgid, std::slice::from_ref(&region), others, |_| true).is_empty());
         // SAFETY: allocated above.
         unsafe { libc::free(block) };
     }
