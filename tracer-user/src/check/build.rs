@@ -3,7 +3,7 @@
 
 use super::baseline::{Baseline, excess};
 use super::cycles::Moments;
-use super::judge::{FEWEST_CYCLES, Growth, Pattern, judge};
+use super::judge::{FEWEST_CYCLES, Growth, Levels, Pattern, judge};
 use super::model::*;
 use super::over_time;
 use super::suppression::Suppression;
@@ -119,15 +119,17 @@ fn by_cycles(recording: &Recording, moments: &Moments, rules: &Rules) -> Vec<Che
     let places = report::places(recording);
     // V8's own pages are nobody's: what is in them is told where its heap is looked into.
     let places: Vec<&Place> = places.iter().filter(|place| !place.is_heap_page).collect();
+    let work = moments.work(&places);
     let mut groups: BTreeMap<Key, Vec<&Place>> = BTreeMap::new();
     for place in places {
         groups.entry(key(place, rules, usize::MAX)).or_default().push(place);
     }
     let candidates = groups.values().filter(|group| moments.levels(group).rose()).count();
+    let run = Run { moments, work, candidates, rules };
     let mut findings = Vec::new();
     let mut left: BTreeMap<Key, (usize, Vec<&Place>)> = BTreeMap::new();
     for (key_of, group) in groups {
-        match finding(&key_of, &group, moments, candidates, rules) {
+        match finding(&key_of, &group, &run) {
             Some(found) if found.disposition != Disposition::Doubtful => findings.push(found),
             doubtful => {
                 // A leak that comes by many ways, none of them in every cycle, shows in their sum.
@@ -139,7 +141,7 @@ fn by_cycles(recording: &Recording, moments: &Moments, rules: &Rules) -> Vec<Che
         }
     }
     for (key_of, (_, sum)) in left.into_iter().filter(|(_, (count, _))| *count > 1) {
-        let found = finding(&key_of, &sum, moments, candidates, rules);
+        let found = finding(&key_of, &sum, &run);
         if let Some(found) = found.filter(|found| found.disposition != Disposition::Doubtful) {
             findings.push(found);
         }
@@ -163,18 +165,23 @@ fn key(place: &Place, rules: &Rules, names: usize) -> Key {
     (suppressed, place.is_sampled, name)
 }
 
-fn finding(
-    (suppressed, _, name): &Key,
-    places: &[&Place],
-    moments: &Moments,
+/// What all places of a run have in common.
+struct Run<'a> {
+    moments: &'a Moments,
+    /// Bytes that the whole program allocated in each cycle.
+    work: Vec<u64>,
+    /// Places that hold more than they did.
     candidates: usize,
-    rules: &Rules,
-) -> Option<CheckFinding> {
-    let levels = moments.levels(places);
+    rules: &'a Rules,
+}
+
+fn finding((suppressed, _, name): &Key, places: &[&Place], run: &Run<'_>) -> Option<CheckFinding> {
+    let Run { moments, work, candidates, rules } = run;
+    let levels = Levels { work: work.clone(), ..moments.levels(places) };
     let (changes_bytes, changes_blocks) = (levels.changes(), levels.block_changes());
     let cycles = changes_bytes.len().max(1) as f64;
     let mean = |changes: &[i64]| changes.iter().map(|change| *change as f64).sum::<f64>() / cycles;
-    let (disposition, bytes, blocks, exact, pattern) = match judge(&levels, candidates) {
+    let (disposition, bytes, blocks, exact, pattern) = match judge(&levels, *candidates) {
         Growth::None => return None,
         Growth::Doubtful(why) => {
             let mean_bytes = mean(&changes_bytes);

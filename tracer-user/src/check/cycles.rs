@@ -37,6 +37,15 @@ impl Moments {
         self.ends_ns.len().saturating_sub(1)
     }
 
+    /// Bytes that these places allocated in each cycle.
+    pub(super) fn work(&self, places: &[&Place]) -> Vec<u64> {
+        let mut series = Series::default();
+        places.iter().for_each(|place| series.add(&place.series));
+        let at = |at_ns: &u64| sample_at(&series.samples, *at_ns).allocated_bytes;
+        let allocated: Vec<u64> = self.ends_ns.iter().map(at).collect();
+        allocated.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect()
+    }
+
     /// What these places held together.
     pub(super) fn levels(&self, places: &[&Place]) -> Levels {
         let mut series = Series::default();
@@ -44,14 +53,12 @@ impl Moments {
         let at = |at_ns: &u64| sample_at(&series.samples, *at_ns);
         let samples: Vec<Sample> = self.ends_ns.iter().map(at).collect();
         let mut survivors = vec![(0_u64, 0_u64); self.cycles()];
-        let mut born = vec![0_u64; self.cycles()];
         for cohort in series.cohorts.values() {
             let index = self.ends_ns.partition_point(|end_ns| *end_ns < cohort.born_ns);
             // Those before the first, and behind the last, are of no cycle that counts.
             let Some(index) = index.checked_sub(1).filter(|index| *index < survivors.len()) else {
                 continue;
             };
-            born[index] = born[index].saturating_add(cohort.allocated_bytes);
             let (bytes, blocks) = &mut survivors[index];
             *bytes = bytes.saturating_add(cohort.live_bytes);
             *blocks = blocks.saturating_add(cohort.live_blocks);
@@ -65,7 +72,7 @@ impl Moments {
             bytes: samples.iter().map(|sample| sample.live_bytes).collect(),
             blocks: samples.iter().map(|sample| sample.live_blocks).collect(),
             survivors,
-            born,
+            work: Vec::new(),
             is_sampled: places.iter().any(|place| place.is_sampled),
             collected: collected.min(),
         }

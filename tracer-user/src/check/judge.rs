@@ -5,9 +5,8 @@
 //! every cycle, to the last one, out of proportion to its own unevenness. How uneven it may be is
 //! Student's t test of the changes against a walk that goes up as easily as down: the worst that a
 //! program which keeps its memory can look like. The chance of a false alarm is shared out among
-//! all places of a run, so that a program with many of them is not accused more often. Where the
-//! work itself is uneven another thing is as good a proof: that of what is born in each cycle most
-//! lives on, while nothing else goes.
+//! all places of a run, so that a program with many of them is not accused more often. Where
+//! cycles do more or less work (by what the whole program allocates), changes are compared by work.
 
 use super::student::tail;
 use crate::growth::{Interval, theil_sen};
@@ -25,10 +24,6 @@ const RISES_SAMPLED: f64 = 0.6;
 const TO_THE_END: f64 = 0.5;
 /// What has to live yet of the births of a cycle, as a share of what the level rose by.
 const SURVIVING: f64 = 0.5;
-/// Share of the births of every cycle that has to live yet where the amounts are uneven, and what the
-/// level has to rise by as a share of that: less says that others were freed instead.
-const STAYING: f64 = 0.5;
-const NOTHING_ELSE_GOES: f64 = 0.8;
 /// By how much the pattern of survivors may differ from that of the level.
 const SAME_PATTERN: f64 = 0.25;
 /// What falls to nothing within so many times the cycles that were seen fills something.
@@ -41,8 +36,8 @@ pub struct Levels {
     pub bytes: Vec<u64>,
     /// Live blocks in the same way.
     pub blocks: Vec<u64>,
-    /// Bytes that were born in each cycle.
-    pub born: Vec<u64>,
+    /// Bytes that the whole program allocated in each cycle; empty where that is not known.
+    pub work: Vec<u64>,
     /// Bytes and blocks that were born in each cycle and are live at the end of all.
     pub survivors: Vec<(u64, u64)>,
     /// Whether the numbers are samples.
@@ -132,7 +127,7 @@ fn exact(levels: &Levels, bytes: &[i64], blocks: &[i64]) -> Option<Pattern> {
     let settled = levels.survivors.len().checked_sub(1).filter(|n| *n >= FEWEST_CYCLES)?;
     let (left, count) = levels.survivors[0];
     let is_same = levels.survivors[..settled].iter().all(|survivor| *survivor == (left, count));
-    let usual = median(bytes);
+    let usual = median(&by_work(bytes, &[]));
     let agrees = |change: f64| (change - left as f64).abs() <= SAME_PATTERN * left as f64;
     let mean = bytes.iter().map(|change| *change as f64).sum::<f64>() / bytes.len() as f64;
     (left > 0 && is_same && agrees(usual) && mean >= SURVIVING * left as f64)
@@ -145,14 +140,17 @@ fn uneven(levels: &Levels, bytes: &[i64], blocks: &[i64], candidates: usize) -> 
     if (rises as f64) < share * bytes.len() as f64 {
         return Growth::None;
     }
-    if !goes_on(bytes) {
+    let raw = by_work(bytes, &[]);
+    let worked = by_work(bytes, &levels.work);
+    if !goes_on(&worked) {
         return Growth::Doubtful("it stopped before the last cycles");
     }
-    let is_even = chance(bytes) <= FALSE_ALARMS / candidates.max(1) as f64;
-    if bytes.len() < FEWEST_FOR_RATE || !is_even && !stays(levels, bytes) {
+    // Two tests, so that each may err half as often.
+    let bound = FALSE_ALARMS / candidates.max(1) as f64 / 2.0;
+    if bytes.len() < FEWEST_FOR_RATE || chance(&raw).min(chance(&worked)) > bound {
         return Growth::Doubtful("it is too uneven for so few cycles: give more of them");
     }
-    if fills(bytes) {
+    if fills(&worked) {
         return Growth::Doubtful("it grows less and less, as what is being filled does");
     }
     if !lives_on(levels, bytes, blocks) {
@@ -171,10 +169,10 @@ fn uneven(levels: &Levels, bytes: &[i64], blocks: &[i64], candidates: usize) -> 
 }
 
 /// The chance that changes without any tendency add up to this much.
-fn chance(changes: &[i64]) -> f64 {
+fn chance(changes: &[f64]) -> f64 {
     let count = changes.len() as f64;
-    let mean = changes.iter().map(|change| *change as f64).sum::<f64>() / count;
-    let squares: f64 = changes.iter().map(|change| (*change as f64 - mean).powi(2)).sum();
+    let mean = changes.iter().sum::<f64>() / count;
+    let squares: f64 = changes.iter().map(|change| (change - mean).powi(2)).sum();
     let error = (squares / (count - 1.0) / count).sqrt();
     match error > 0.0 {
         true => tail(mean / error, changes.len() as u32 - 1),
@@ -184,17 +182,17 @@ fn chance(changes: &[i64]) -> f64 {
 }
 
 /// Whether the last quarter of the cycles leaves about as much behind as those before.
-fn goes_on(changes: &[i64]) -> bool {
+fn goes_on(changes: &[f64]) -> bool {
     let last = changes.len().div_ceil(4);
     let (before, end) = changes.split_at(changes.len() - last);
-    let mean = |part: &[i64]| part.iter().map(|c| *c as f64).sum::<f64>() / part.len() as f64;
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     mean(end) >= TO_THE_END * mean(before)
 }
 
 /// Whether it will have stopped soon, if it goes on as it did.
-fn fills(changes: &[i64]) -> bool {
+fn fills(changes: &[f64]) -> bool {
     let points: Vec<(f64, f64)> =
-        changes.iter().enumerate().map(|(i, change)| (i as f64, *change as f64)).collect();
+        changes.iter().enumerate().map(|(i, change)| (i as f64, *change)).collect();
     let Some(slope) = theil_sen(&points).filter(|slope| slope.high < 0.0) else { return false };
     let count = changes.len() as f64;
     median(changes) + slope.estimate * (count / 2.0 + FILLS_WITHIN * count) <= 0.0
@@ -213,18 +211,16 @@ fn lives_on(levels: &Levels, bytes: &[i64], blocks: &[i64]) -> bool {
     one_block || (lives >= SURVIVING * rose && with_survivors >= share * settled as f64)
 }
 
-/// Whether of the births of each cycle most live on, and nothing else goes in their place.
-fn stays(levels: &Levels, bytes: &[i64]) -> bool {
-    // What was born in the last two may be in use yet.
-    let settled = bytes.len().saturating_sub(2);
-    let births = levels.born.iter().zip(&levels.survivors).take(settled);
-    let mut left = 0.0;
-    let all_stay = births.clone().all(|(born, (lives, _))| {
-        left += *lives as f64;
-        *lives as f64 >= STAYING * *born as f64
-    });
-    let rose: f64 = bytes[..settled].iter().map(|change| *change as f64).sum();
-    all_stay && births.len() == settled && rose >= NOTHING_ELSE_GOES * left
+/// The changes as they would be if every cycle had done as much work as the mean one: a busy machine
+/// serves fewer requests in the same time, and a leak by request is uneven then. The same where
+/// nothing is known of the work.
+fn by_work(changes: &[i64], work: &[u64]) -> Vec<f64> {
+    let raw = || changes.iter().map(|change| *change as f64).collect();
+    if work.len() != changes.len() || work.contains(&0) {
+        return raw();
+    }
+    let mean = work.iter().map(|work| *work as f64).sum::<f64>() / work.len() as f64;
+    changes.iter().zip(work).map(|(change, work)| *change as f64 * mean / *work as f64).collect()
 }
 
 /// What it was found to leave, seen by what has been through a collection.
@@ -239,16 +235,16 @@ fn survived_collection(
         survivors.iter().map(|(bytes, _)| i64::try_from(*bytes).unwrap_or(i64::MAX)).collect();
     let is_clear = survived.len() >= FEWEST_FOR_RATE
         && survived.iter().all(|bytes| *bytes > 0)
-        && chance(&survived) <= FALSE_ALARMS / candidates.max(1) as f64;
+        && chance(&by_work(&survived, &[])) <= FALSE_ALARMS / candidates.max(1) as f64;
     if is_clear { Growth::Growing(pattern) } else { Growth::Pending(pattern) }
 }
 
-fn median(values: &[i64]) -> f64 {
+fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
-    sorted.sort_unstable();
+    sorted.sort_unstable_by(f64::total_cmp);
     match sorted.len() {
         0 => 0.0,
-        count if count % 2 == 1 => sorted[count / 2] as f64,
-        count => (sorted[count / 2 - 1] as f64 + sorted[count / 2] as f64) / 2.0,
+        count if count % 2 == 1 => sorted[count / 2],
+        count => (sorted[count / 2 - 1] + sorted[count / 2]) / 2.0,
     }
 }

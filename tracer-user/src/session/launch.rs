@@ -5,7 +5,7 @@
 //! the command runs on untraced by ptrace.
 
 use super::{
-    Config, cycles,
+    Config, cycle_commands,
     descriptor::raise_limit,
     guardian::Guardian,
     js_heap, python_objects,
@@ -36,7 +36,7 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
     builder.args(arguments).envs(python_objects::environment(config));
     builder.envs(js_heap::environment(config));
     if config.schedule.is_some() {
-        cycles::set_apart(&mut builder)?;
+        cycle_commands::set_apart(&mut builder)?;
     }
     // SAFETY: ptrace(PTRACE_TRACEME) and nothing else happens between fork and exec; it is a bare
     // system call.

@@ -3,6 +3,7 @@
 
 mod address_space;
 mod console;
+mod cycle_commands;
 mod cycles;
 mod describe;
 mod descriptor;
