@@ -120,8 +120,10 @@ fn innocent(kind: usize, rng: &mut Rng, cycles: usize) -> Levels {
                 }
             }
         }),
-        // Keys at random into a table: fewer new ones from cycle to cycle.
+        // Keys at random into a table: fewer new ones from cycle to cycle. One that takes in about
+        // one entry a cycle for as long as it is looked at is a leak by all its looks.
         _ => Place::run(cycles, |live, number| {
+            let each = each + 8;
             for _ in 0..each {
                 if rng.usize(0..each * 4) >= live.len() {
                     live.push_back((number, 500));
