@@ -90,8 +90,8 @@ pub struct Cycles {
 
 /// Where it stands.
 enum Stage {
-    /// The ready command is run, or will be at that time.
-    Trying { running: Option<Running>, next: Instant, until: Instant },
+    /// The ready command is run, or will be at that time; how it failed the last time.
+    Trying { running: Option<Running>, next: Instant, until: Instant, last: Option<String> },
     /// Waits for stillness, before the first cycle (`None`) or after one.
     Settling {
         cycle: Option<u32>,
@@ -145,7 +145,12 @@ impl Cycles {
     pub fn new(schedule: Schedule) -> Self {
         let now = Instant::now();
         let stage = match schedule.ready {
-            Some(_) => Stage::Trying { running: None, next: now, until: now + schedule.timeout },
+            Some(_) => Stage::Trying {
+                running: None,
+                next: now,
+                until: now + schedule.timeout,
+                last: None,
+            },
             None => settling(None, &schedule, now),
         };
         Self { schedule, stage, story: Story::default(), started: None }
@@ -186,10 +191,14 @@ impl Session {
         let now = Instant::now();
         let schedule = &cycles.schedule;
         match &mut cycles.stage {
-            Stage::Trying { running, next, until } => {
+            Stage::Trying { running, next, until, last } => {
                 let ended = match (&due, running.as_mut()) {
                     (Due::Ended(status), Some(running)) => Some(running.outcome(status)),
-                    (Due::Time, Some(running)) => Some(Err(running.still_runs(schedule.timeout))),
+                    // One that was begun a moment ago says less than the one before.
+                    (Due::Time, Some(running)) => {
+                        let how = last.take();
+                        Some(Err(how.unwrap_or_else(|| running.still_runs(schedule.timeout))))
+                    }
                     _ => None,
                 };
                 match ended {
@@ -198,7 +207,9 @@ impl Session {
                         cycles.story.setback = Some(Setback::NotReady(how));
                         return Ok(Some(EndReason::Interrupted));
                     }
-                    Some(Err(_)) => (*running, *next) = (None, now + READY_EVERY),
+                    Some(Err(how)) => {
+                        (*running, *next, *last) = (None, now + READY_EVERY, Some(how));
+                    }
                     None => {
                         let command = schedule.ready.as_ref().context("no ready command")?;
                         *running = Some(Running::start(command, self.tgid, None, true)?);
