@@ -24,9 +24,19 @@ pub(super) fn variance_inflation(points: &[(f64, f64)], slope: f64) -> f64 {
 
 /// The same where the rank of a slope is looked for, not a test made: see above.
 pub(super) fn interval_inflation(points: &[(f64, f64)], slope: f64) -> f64 {
-    let Some(ranks) = centred_ranks(points, slope) else { return 1.0 };
-    let first = correlation(&ranks, 1).clamp(0.0, 0.98);
-    hamed_rao(&ranks).max((1.0 + first) / (1.0 - first))
+    centred_ranks(points, slope)
+        .map_or(1.0, |ranks| hamed_rao(&ranks).max(neighbours_of_ranks(&ranks)))
+}
+
+/// By how much the variance of a mean has to be multiplied for what neighbours have in common; at
+/// least 1.
+pub(super) fn neighbour_inflation(points: &[(f64, f64)]) -> f64 {
+    centred_ranks(points, 0.0).map_or(1.0, |ranks| neighbours_of_ranks(&ranks))
+}
+
+fn neighbours_of_ranks(centred_ranks: &[f64]) -> f64 {
+    let first = correlation(centred_ranks, 1).clamp(0.0, 0.98);
+    (1.0 + first) / (1.0 - first)
 }
 
 /// Ranks of what is left when the trend is taken out, less their mean; `None` where nothing is left.

@@ -10,7 +10,7 @@
 //!   few degrees of freedom.
 //! - For the correction see [`super::correlation`].
 
-use super::correlation::variance_inflation;
+use super::correlation::neighbour_inflation;
 use super::trend::upper_tail;
 
 /// Chance that a walk without a drift rises at least so clearly (one-sided); 1 for fewer than four
@@ -28,7 +28,7 @@ pub(super) fn chance_of_drift(points: &[(f64, f64)]) -> f64 {
     if mean <= 0.0 || !variance.is_finite() {
         return 1.0;
     }
-    let t = mean / (variance * variance_inflation(&steps, 0.0) / count).sqrt();
+    let t = mean / (variance * neighbour_inflation(&steps) / count).sqrt();
     upper_tail(normal_deviate(t, freedom))
 }
 

@@ -20,9 +20,9 @@ use super::trend::mann_kendall;
 /// Parts that the window is cut into, at most.
 pub(super) const PARTS: usize = 48;
 /// Parts below which nothing is said.
-const FEWEST: usize = 8;
+pub(super) const FEWEST: usize = 8;
 /// Chance at which a series that does not slow down is taken for one that does.
-const LEVEL: f64 = 0.01;
+const LEVEL: f64 = 0.005;
 /// Chance up to which it may be one.
 const DOUBT_LEVEL: f64 = 0.1;
 /// What the last third gains is at most this share of what the first does.
@@ -31,6 +31,8 @@ const LAST_TO_FIRST: f64 = 0.8;
 const DOUBT_LAST_TO_FIRST: f64 = 0.7;
 /// From this share of the second third's gain on the last third's is no less.
 const EVEN: f64 = 0.85;
+/// Up to this share of the first third's gain the last one's is none.
+const NOTHING: f64 = 0.02;
 /// Of a geometric approach the gains of the thirds fall by one factor; of a start-up they fall by
 /// one that is less, by this at least, from the first to the second.
 const BEND: f64 = 0.1;
@@ -44,7 +46,7 @@ pub(super) enum Pace {
     Even,
     /// Perhaps more and more slowly.
     Doubtful,
-    /// More slowly than it began, but evenly since.
+    /// More slowly than it began, but evenly since, or not at all.
     Settled,
     /// More and more slowly: so many more bytes are still to come.
     Filling {
@@ -71,6 +73,9 @@ impl Pace {
         }
         if last > LAST_TO_FIRST * first {
             return Pace::Even;
+        }
+        if last <= NOTHING * first {
+            return Pace::Settled;
         }
         if last >= EVEN * second && last * first >= second * (second + BEND * first) {
             return Pace::Settled;
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_exponential_approach_is_filling_up_to_its_bound() {
-        for tau in [30.0, 60.0, 120.0] {
+        for tau in [40.0, 60.0, 120.0] {
             let Pace::Filling { to_come } = pace(|at| 1e6 / tau * (-at / tau).exp()) else {
                 panic!("{tau}")
             };

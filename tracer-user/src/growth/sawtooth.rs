@@ -5,7 +5,7 @@ const FALL: f64 = 0.5;
 /// Ticks from one fall to the next, at least: what falls every few ticks is noise.
 const SHORTEST: usize = 5;
 /// Largest deviation of the distances between falls, as a share of their mean.
-const LARGEST_SPREAD: f64 = 0.35;
+const LARGEST_SPREAD: f64 = 0.25;
 
 /// Distance from one fall to the next, nanoseconds; `None` where there are not at least two at about
 /// equal distances. Of times and live bytes, in order.

@@ -305,7 +305,7 @@ impl Window {
                 Verdict::OneOff,
                 format!("what it holds rose at {steps} ticks only, and stayed"),
             ),
-            Refusal::OneHalf | Refusal::Stopped => match self.pace() {
+            Refusal::OneHalf | Refusal::Stopped => match self.pace(true) {
                 Pace::Filling { to_come } => self.filling(rate, to_come),
                 _ if matches!(refusal, Refusal::OneHalf) => judge(
                     Verdict::OneOff,
@@ -335,21 +335,25 @@ impl Window {
         Judgement { bound_bytes, ..Judgement::plain(Verdict::Filling, rate, vec![reason]) }
     }
 
-    fn pace(&self) -> Pace {
-        let seconds = self.span_ns as f64 / 1e9;
-        let parts = self.live.envelope.ticks().saturating_sub(1).min(filling::PARTS);
-        let gained = self.live.envelope.parts(parts as u64);
-        let part_seconds = seconds * 0.9 / parts.max(1) as f64;
-        let rates: Vec<f64> = gained.iter().map(|bytes| *bytes as f64 / part_seconds).collect();
+    /// How it goes on: by what is left of the cohorts where they tell, since churn is in live bytes.
+    fn pace(&self, strict: bool) -> Pace {
+        let seconds = self.span_ns as f64 / 1e9 * 0.9;
         let by_cohorts = self.cohorts.pace(filling::PARTS);
-        let cohort_seconds = seconds * 0.9 / by_cohorts.len().max(1) as f64;
-        Pace::of(&rates, part_seconds).or(Pace::of(&by_cohorts, cohort_seconds))
+        let of_cohorts = Pace::of(&by_cohorts, seconds / by_cohorts.len().max(1) as f64);
+        if self.settled && !strict && by_cohorts.len() >= filling::FEWEST {
+            return of_cohorts;
+        }
+        let parts = self.live.envelope.ticks().saturating_sub(1).min(filling::PARTS);
+        let part_seconds = seconds / parts.max(1) as f64;
+        let gained = self.live.envelope.parts(parts as u64);
+        let rates: Vec<f64> = gained.iter().map(|bytes| *bytes as f64 / part_seconds).collect();
+        Pace::of(&rates, part_seconds).or(of_cohorts)
     }
 
     /// Its shape is that of growth.
     fn grown(&self, rise: &Rise, strict: bool, p_value: Option<f64>, level: f64) -> Judgement {
         let by_live = theil_sen(&self.live.line());
-        match self.pace() {
+        match self.pace(strict) {
             Pace::Filling { to_come } => return self.filling(by_live, to_come),
             Pace::Settled => {
                 let reason = "it grew faster at first than later".to_owned();

@@ -231,7 +231,7 @@ fn bounded_walk(random: &mut Rng, heap: &mut Heap) {
 fn filling_cache(random: &mut Rng, heap: &mut Heap) {
     let (block, ticks) = (sizes(random), heap.ticks() as f64);
     let keys = 500.0 + random.f64() * 4000.0;
-    let tau = ticks * (0.15 + random.f64() * 0.85);
+    let tau = ticks * (0.15 + random.f64() * 0.6);
     let capacity = (keys * (0.6 + random.f64())) as usize;
     let mut held = std::collections::VecDeque::new();
     for tick in 0..heap.ticks() {
@@ -405,12 +405,12 @@ const SLOW: f64 = 60e6 / 3600.0;
 const FAST: f64 = 1e6;
 
 fn slow_alone(random: &mut Rng, heap: &mut Heap) -> f64 {
-    leak(random, heap, SLOW, 4096)
+    leak(random, heap, SLOW, 2048)
 }
 
 fn slow_amid_churn(random: &mut Rng, heap: &mut Heap) -> f64 {
     churn(random, heap);
-    leak(random, heap, SLOW, 4096)
+    leak(random, heap, SLOW, 2048)
 }
 
 fn fast_amid_churn(random: &mut Rng, heap: &mut Heap) -> f64 {
@@ -431,7 +431,7 @@ fn slow_under_a_sawtooth(random: &mut Rng, heap: &mut Heap) -> f64 {
     for tick in 0..heap.ticks() {
         heap.block(tick, tick + period - (tick + phase) % period, 200_000);
     }
-    leak(random, heap, SLOW, 4096)
+    leak(random, heap, SLOW, 2048)
 }
 
 /// The rate itself wanders by some 30 %, with a memory of five seconds.
@@ -463,7 +463,7 @@ fn beside_old_frees(random: &mut Rng, heap: &mut Heap) -> f64 {
         (0..30 - tick.min(30)).for_each(|_| heap.unknown(tick, 40_000));
         (0..poisson(random, 1.0)).for_each(|_| heap.unknown(tick, 4_000));
     }
-    leak(random, heap, SLOW, 4096)
+    leak(random, heap, SLOW, 2048)
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn a_leak_in_a_worker_that_came_in_the_middle_is_growth_at_its_own_rate() {
     let late = site(&found, 2);
     assert_eq!(late.verdict, "growing", "{:?}", late.reasons);
     assert_near(late.growth_bytes_per_s.map(|rate| rate.estimate), 8192.0);
-    assert_eq!(site(&found, 1).verdict, "steady");
+    assert_eq!(site(&found, 1).verdict, "one-off");
     assert_eq!(found.findings.len(), 1);
     assert_near(Some(found.findings[0].growth_bytes_per_s.estimate), 8192.0);
     assert_eq!(found.verdict.status, Status::Growing);
