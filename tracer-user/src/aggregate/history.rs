@@ -137,7 +137,7 @@ impl History {
 
     /// What is live of the epochs that began long enough before.
     fn settled_bytes(&self, at_ns: u64) -> u64 {
-        let until_ns = at_ns.saturating_sub(settled_age_ns(at_ns));
+        let Some(until_ns) = at_ns.checked_sub(settled_age_ns(at_ns)) else { return 0 };
         let settled = self.epochs.values().filter(|epoch| epoch.born_ns <= until_ns);
         settled.fold(0, |sum, epoch| sum.saturating_add(epoch.totals.live_bytes()))
     }

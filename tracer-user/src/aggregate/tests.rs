@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::tick::SiteReading;
+use tracer_common::counter::Counter;
 
 fn reading(stack: u64, epoch: u32, allocated: u64, freed: u64) -> SiteReading {
     SiteReading {
@@ -178,5 +179,38 @@ fn a_pinned_tick_outlasts_every_thinning() {
         let (at_ns, live_bytes) = expected[number];
         let found = samples.iter().find(|sample| sample.at_ns == at_ns);
         assert_eq!(found.map(|sample| sample.live_bytes), Some(live_bytes), "tick {number}");
+    }
+}
+
+#[test]
+fn what_is_transient_never_settles_and_what_stays_does() {
+    let mut aggregate = Aggregate::new();
+    for second in 0..60_u64 {
+        let mut sites = vec![reading(1, second as u32 + 1, 10, 0)];
+        if second > 0 {
+            sites.push(reading(1, second as u32, 10, 9));
+        }
+        aggregate.apply(&Tick { at_ns: second * 1_000_000_000, sites, ..Tick::default() });
+    }
+    for (second, sample) in aggregate.series(StackId(1)).samples.iter().enumerate() {
+        let old = (0..60)
+            .filter(|born| born * 1_000_000_000 + settled_age_ns(sample.at_ns) <= sample.at_ns);
+        assert_eq!(sample.settled_bytes, old.count() as u64 * 100, "{second}");
+        assert_eq!(sample.live_bytes, (second as u64 + 10) * 100);
+    }
+}
+
+#[test]
+fn what_was_freed_unseen_is_kept_for_the_ticks_that_are() {
+    let mut aggregate = Aggregate::new();
+    for second in 0..3000_u64 {
+        let mut tick = Tick { at_ns: second * 1_000_000_000, ..Tick::default() };
+        tick.counters.kernel[Counter::FreedUnknownBlocks as usize] = second * 2;
+        aggregate.apply(&tick);
+    }
+    let (frees, samples) = (aggregate.unknown_frees(), aggregate.series(StackId(1)).samples);
+    assert_eq!(frees.len(), samples.len());
+    for (freed, sample) in frees.iter().zip(samples) {
+        assert_eq!((freed.at_ns, freed.blocks), (sample.at_ns, sample.at_ns / 500_000_000));
     }
 }

@@ -25,17 +25,17 @@ pub(super) fn variance_inflation(points: &[(f64, f64)], slope: f64) -> f64 {
 /// The same where the rank of a slope is looked for, not a test made: see above.
 pub(super) fn interval_inflation(points: &[(f64, f64)], slope: f64) -> f64 {
     centred_ranks(points, slope)
-        .map_or(1.0, |ranks| hamed_rao(&ranks).max(neighbours_of_ranks(&ranks)))
+        .map_or(1.0, |ranks| hamed_rao(&ranks).max(neighbours_of_ranks(&ranks, 0.98)))
 }
 
 /// By how much the variance of a mean has to be multiplied for what neighbours have in common; at
-/// least 1.
+/// least 1. A correlation of more than 0.8 is taken for a change of pace, not for fluctuation.
 pub(super) fn neighbour_inflation(points: &[(f64, f64)]) -> f64 {
-    centred_ranks(points, 0.0).map_or(1.0, |ranks| neighbours_of_ranks(&ranks))
+    centred_ranks(points, 0.0).map_or(1.0, |ranks| neighbours_of_ranks(&ranks, 0.8))
 }
 
-fn neighbours_of_ranks(centred_ranks: &[f64]) -> f64 {
-    let first = correlation(centred_ranks, 1).clamp(0.0, 0.98);
+fn neighbours_of_ranks(centred_ranks: &[f64], most: f64) -> f64 {
+    let first = correlation(centred_ranks, 1).clamp(0.0, most);
     (1.0 + first) / (1.0 - first)
 }
 

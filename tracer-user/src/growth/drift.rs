@@ -13,11 +13,22 @@
 use super::correlation::neighbour_inflation;
 use super::trend::upper_tail;
 
+/// Long steps that the whole way is cut into.
+const LONG_STEPS: usize = 16;
+
 /// Chance that a walk without a drift rises at least so clearly (one-sided); 1 for fewer than four
-/// points.
+/// points. Looked at twice, which the chance allows for: by single steps, and by long ones, in which
+/// what goes up and down between them cancels.
 pub(super) fn chance_of_drift(points: &[(f64, f64)]) -> f64 {
+    let long = (points.len() / LONG_STEPS).max(2);
+    let every =
+        |length: usize| -> Vec<f64> { points.iter().map(|(_, y)| *y).step_by(length).collect() };
+    (2.0 * chance_by_steps(&every(1)).min(chance_by_steps(&every(long)))).min(1.0)
+}
+
+fn chance_by_steps(places: &[f64]) -> f64 {
     let steps: Vec<(f64, f64)> =
-        points.windows(2).map(|pair| (pair[1].0, pair[1].1 - pair[0].1)).collect();
+        (0..).map(f64::from).zip(places.windows(2).map(|pair| pair[1] - pair[0])).collect();
     let count = steps.len() as f64;
     if steps.len() < 3 {
         return 1.0;

@@ -34,8 +34,12 @@ const EVEN: f64 = 0.85;
 /// Up to this share of the first third's gain the last one's is none.
 const NOTHING: f64 = 0.02;
 /// Of a geometric approach the gains of the thirds fall by one factor; of a start-up they fall by
-/// one that is less, by this at least, from the first to the second.
+/// one that is less, by this at least, from the first to the second...
 const BEND: f64 = 0.1;
+/// ...or by so many times, where the last third's gain is not quite so even.
+const SHARP_BEND: f64 = 2.0;
+/// How even that is.
+const NEARLY_EVEN: f64 = 0.65;
 /// The largest factor from third to third by which a bound is told.
 const LARGEST_FACTOR: f64 = 0.95;
 
@@ -68,17 +72,21 @@ impl Pace {
             part.iter().sum::<f64>() / part.len() as f64
         };
         let (first, second, last) = (third(0), third(1), third(2));
-        if p > LEVEL {
-            return if last <= DOUBT_LAST_TO_FIRST * first { Pace::Doubtful } else { Pace::Even };
-        }
-        if last > LAST_TO_FIRST * first {
+        let sure = p <= LEVEL;
+        if last > if sure { LAST_TO_FIRST } else { DOUBT_LAST_TO_FIRST } * first {
             return Pace::Even;
         }
         if last <= NOTHING * first {
             return Pace::Settled;
         }
-        if last >= EVEN * second && last * first >= second * (second + BEND * first) {
+        let bends = last >= EVEN * second && last * first >= second * (second + BEND * first);
+        let bends_sharply =
+            last >= NEARLY_EVEN * second && last * first >= SHARP_BEND * second * second;
+        if bends || bends_sharply {
             return Pace::Settled;
+        }
+        if !sure {
+            return Pace::Doubtful;
         }
         let factor = (last / second).clamp(0.0, LARGEST_FACTOR);
         let gained = last * part_seconds * rates.len() as f64 / 3.0;

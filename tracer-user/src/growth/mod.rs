@@ -48,7 +48,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Eight ticks over five seconds: fewer give Sen's interval no power. 16 KiB: less is start-up
     /// and allocator noise in any real program, and 2 MB an hour even in a window of 30 s. Five
-    /// steps: a leak in bursts every five seconds takes as many in 30 s.
+    /// steps: fewer may be chance, and those that have nothing else to show are told so.
     fn default() -> Self {
         Self {
             min_samples: 8,

@@ -42,6 +42,8 @@ const EARLY_LEFT: f64 = 0.25;
 const PLATEAU: f64 = 0.5;
 /// The largest fall of what had settled, as a share of its growth, that is no turn-over.
 const LARGEST_FALL: f64 = 0.25;
+/// Share of the width of one interval at which another is much narrower.
+const MUCH_NARROWER: f64 = 0.5;
 /// Where a window begins that leaves out a start-up, as a share of the samples.
 const BEHIND_START_UP: f64 = 0.4;
 
@@ -54,7 +56,9 @@ pub(super) fn judge_shape(series: &Series, limits: &Limits, steady_numbers: bool
     }
     let whole = Window::of(samples, series, steady_numbers);
     let judgement = whole.judge(limits, SINGLE_LEVEL);
-    if judgement.verdict != Verdict::OneOff || !whole.may_begin_with_start_up() {
+    let may =
+        matches!(judgement.verdict, Verdict::OneOff | Verdict::Steady | Verdict::NotEnoughData);
+    if !may || !whole.begins_with_start_up() {
         return judgement;
     }
     let from = (samples.len() as f64 * BEHIND_START_UP) as usize;
@@ -132,11 +136,13 @@ impl Rise {
         Self { points, envelope }
     }
 
-    /// Chance that it has no trend: neither one against fluctuations around a level, nor one that a
-    /// walk at random might have taken.
-    fn p_value(&self) -> Option<f64> {
+    /// Chance that it only seems to rise. By the drift of its steps, which is no surer of a
+    /// fluctuation around a level than of a walk; the test for a trend has to agree at its level,
+    /// but what it takes off for residuals that are alike, however small, is no measure of chance.
+    fn p_value(&self, level: f64) -> Option<f64> {
         let line = self.line();
-        Some(mann_kendall(&line)?.p.max(chance_of_drift(&line)))
+        let (trend, drift) = (mann_kendall(&line)?.p, chance_of_drift(&line));
+        Some(if trend <= level { drift } else { trend.max(drift) })
     }
 
     fn line(&self) -> Vec<(f64, f64)> {
@@ -224,12 +230,12 @@ impl Window {
     fn judge(&self, limits: &Limits, level: f64) -> Judgement {
         let strict = self.may_turn_over();
         let is_large = |rise: &Rise| rise.envelope.growth() >= limits.min_growth_bytes;
-        let mut p_value = is_large(&self.held).then(|| self.held.p_value()).flatten();
+        let mut p_value = is_large(&self.held).then(|| self.held.p_value(level)).flatten();
         let mut refusal = self.held.refuse(strict, p_value.unwrap_or(1.0), limits, level);
         let mut rise = &self.held;
         if matches!(refusal, Some(Refusal::Floor(_))) && self.settled && is_large(&self.live) {
             // A second look, which the chance has to allow for.
-            p_value = self.live.p_value().map(|p| (2.0 * p).min(1.0));
+            p_value = self.live.p_value(level).map(|p| (2.0 * p).min(1.0));
             refusal = self.live.refuse(true, p_value.unwrap_or(1.0), limits, level);
             rise = &self.live;
         }
@@ -253,10 +259,10 @@ impl Window {
             || (self.settled && self.held.fall() as f64 > LARGEST_FALL * growth as f64)
     }
 
-    /// Whether it gained more at first than later, and lost nothing of it.
-    fn may_begin_with_start_up(&self) -> bool {
-        let halves = self.held.envelope.parts(2);
-        halves[0] > halves[1] && halves[1] > 0 && !self.may_turn_over()
+    /// Whether it gained more at first than later, evenly since, and lost nothing of it.
+    fn begins_with_start_up(&self) -> bool {
+        let gains = self.held.envelope.parts(2)[1] > 0;
+        gains && !self.may_turn_over() && self.pace(false) == Pace::Settled
     }
 
     fn refused(
@@ -301,11 +307,14 @@ impl Window {
                 judge(Verdict::NotEnoughData, String::new())
                     .doubted(reason, Some(needed_ns(p, level, self.span_ns)))
             }
+            _ if (self.held.envelope.growth() as f64) < 2.0 * self.held.fluctuation() => {
+                judge(Verdict::Steady, "what it holds rose within its own fluctuation".into())
+            }
             Refusal::Steps(steps) => judge(
                 Verdict::OneOff,
                 format!("what it holds rose at {steps} ticks only, and stayed"),
             ),
-            Refusal::OneHalf | Refusal::Stopped => match self.pace(true) {
+            Refusal::OneHalf | Refusal::Stopped => match self.pace(self.may_turn_over()) {
                 Pace::Filling { to_come } => self.filling(rate, to_come),
                 _ if matches!(refusal, Refusal::OneHalf) => judge(
                     Verdict::OneOff,
@@ -367,7 +376,7 @@ impl Window {
             Pace::Even => {}
         }
         let by_cohorts = if self.settled && !strict { self.cohorts.rate() } else { None };
-        let rate = narrower(by_live, by_cohorts);
+        let rate = surer(by_live, by_cohorts);
         let Some(found) = rate.filter(|rate| rate.low > 0.0) else {
             let reason = "its slope cannot be told from zero".to_owned();
             let needs_ns = rate.map(|rate| needs_of_slope(rate, self.span_ns));
@@ -402,11 +411,15 @@ impl Window {
     }
 }
 
-/// Two estimates of one rate: the one that knows more.
-fn narrower(a: Option<Interval>, b: Option<Interval>) -> Option<Interval> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if b.high - b.low < a.high - a.low { b } else { a }),
-        (a, b) => a.or(b),
+/// The rate of live bytes, which is that of the whole window; or by cohorts, which is that of their
+/// births alone, where what is transient makes the former much less sure.
+fn surer(by_live: Option<Interval>, by_cohorts: Option<Interval>) -> Option<Interval> {
+    match (by_live, by_cohorts) {
+        (Some(live), Some(cohorts)) => {
+            let is_surer = cohorts.high - cohorts.low < MUCH_NARROWER * (live.high - live.low);
+            Some(if is_surer { cohorts } else { live })
+        }
+        (live, cohorts) => live.or(cohorts),
     }
 }
 

@@ -7,6 +7,8 @@ mod evidence;
 mod findings;
 mod focus;
 mod folded;
+#[cfg(test)]
+mod group_tests;
 mod groups;
 mod javascript;
 mod json;

@@ -232,7 +232,7 @@ fn what_a_capture_may_hold_makes_a_profile() {
         stack.frames[0].function = name.into();
         stack.frames[0].offset = Some(u64::MAX);
     }
-    hostile.stacks.get_mut(&StackId(0xa1)).expect("the first").frames.clear();
+    hostile.stacks.get_mut(&StackId(0xa2)).expect("the fastest").frames.clear();
     hostile.mappings = vec![
         MappedFile { start_avma: u64::MAX, end_avma: 0, ..mapped(1, 0, PYTHON) },
         MappedFile { file_offset: u64::MAX, ..mapped(1, 5, PYTHON) },
