@@ -201,12 +201,12 @@ fn the_cargo_commands_of_the_readme_exist() {
 #[test]
 fn every_option_that_the_readme_names_exists() {
     let mut known = BTreeSet::new();
-    for verb in ["attach", "run", "report", "diff", "plan", "doctor"] {
+    for verb in ["attach", "run", "check", "report", "diff", "plan", "doctor"] {
         let output = run_outlive(&[verb, "--help"]);
         assert!(output.status.success(), "outlive {verb} --help");
         known.append(&mut long_options(&String::from_utf8_lossy(&output.stdout)));
     }
-    for verb in ["build", "demo", "test", "bench"] {
+    for verb in ["build", "demo", "test", "bench", "accuracy"] {
         known.append(&mut long_options(&help_of_xtask(verb)));
     }
     let unknown: Vec<_> =

@@ -391,4 +391,15 @@ mod tests {
         assert!(all.readings.len() > MAX_READINGS / 4);
         assert!(all.readings.is_sorted_by_key(|reading| reading.at_ns));
     }
+
+    #[test]
+    fn own_memory_adds_up_to_what_the_kernel_says() {
+        let file = std::fs::File::open("/proc/self/smaps").unwrap();
+        let regions = ledger::read(BufReader::new(file)).unwrap();
+        let sum: u64 = regions.iter().map(|region| region.resident_bytes).sum();
+        let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+        let whole = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        let whole: u64 = whole.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024;
+        assert!(sum.abs_diff(whole) < (8 << 20), "{sum} {whole}");
+    }
 }

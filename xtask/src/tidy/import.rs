@@ -4,13 +4,14 @@
 use super::{Finding, Source, code_lines};
 
 /// Crates that only some places may name, and those places.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("aya", &["tracer-user/src/probe"]),
     ("aya_obj", &["tracer-user/src/probe"]),
     ("aya_log", &["tracer-user/src/probe"]),
     ("inferno", &["tracer-user/src/report"]),
     ("prost", &["tracer-user/src/report/pprof"]),
     ("flate2", &["tracer-user/src/report/pprof"]),
+    ("quick_junit", &["tracer-user/src/check/junit"]),
     ("gimli", &["tracer-user/src/unwind", "tracer-user/src/target/function_table"]),
     ("clap", &["tracer-user/src/cli", "xtask/"]),
     (
@@ -26,7 +27,12 @@ const HOMES: [(&str, &[&str]); 9] = [
 ];
 
 /// Modules without clock and I/O, and what they therefore never name.
-const PURE: [&str; 2] = ["tracer-user/src/aggregate", "tracer-user/src/growth"];
+const PURE: [&str; 4] = [
+    "tracer-user/src/aggregate",
+    "tracer-user/src/growth",
+    "tracer-user/src/ledger",
+    "tracer-user/src/check",
+];
 const IMPURE: [&str; 6] = ["Instant", "SystemTime", "fs", "net", "process", "tokio"];
 
 /// Modules and the modules of ours that they must not know: they are asked, and ask nobody back.
