@@ -95,8 +95,7 @@ pub fn judge(series: &Series, limits: &Limits) -> Judgement {
 pub fn judge_with(series: &Series, limits: &Limits, evidence: &Evidence) -> Judgement {
     let mut judgement = match &evidence.collections {
         Some(collections) => collected::judge(series, limits, collections),
-        // Samples are taken where a collection has just been.
-        None => judge_shape(series, limits, evidence.sampling.is_some()),
+        None => judge_shape(series, limits, false),
     };
     if let Some(sampling) = &evidence.sampling {
         judgement = believe(judgement, series, sampling);

@@ -40,7 +40,10 @@ pub fn advice(
             (change >= WORTH_A_WORD_BYTES as i64 && change as f64 >= part * growth as f64)
                 .then_some(change.unsigned_abs())
         };
-        if let Some(bytes) = is(Kind::AllocatorRetained, MOSTLY) {
+        if let Some(bytes) = is(Kind::AllocatorRetained, MOSTLY)
+            .map(|bytes| bytes.min(of_allocator(account)).min(growth.unsigned_abs()))
+            .filter(|bytes| *bytes >= WORTH_A_WORD_BYTES && *bytes as f64 >= MOSTLY * growth as f64)
+        {
             // Whose memory it was that grew.
             let is_others = window.change(Class::Anonymous) as f64 >= MOSTLY * bytes as f64;
             let others = if is_others { other_allocators } else { &[] };
@@ -77,13 +80,30 @@ pub fn advice(
     found
 }
 
+/// By how much the memory of malloc grew, bytes: what takes the place of blocks that were there before
+/// makes no growth.
+fn of_allocator(account: &Account) -> u64 {
+    let kinds = [
+        Kind::LiveMalloc,
+        Kind::LivePython,
+        Kind::AllocatorOverhead,
+        Kind::AllocatorRetained,
+        Kind::Untouched,
+    ];
+    let change = kinds.iter().fold(0_i64, |sum, kind| sum.saturating_add(account.change_of(*kind)));
+    u64::try_from(change).unwrap_or(0)
+}
+
 /// Memory that was freed and is still the allocator's.
 fn retention(bytes: u64, growth: u64, window: &Window<'_>, others: &[String]) -> Advice {
     let last = window.last;
-    let share = 100.0 * bytes as f64 / growth.max(1) as f64;
+    let share = match bytes >= growth {
+        true => "all".to_owned(),
+        false => format!("{:.0} %", 100.0 * bytes as f64 / growth as f64),
+    };
     let name = if others.is_empty() { "glibc's malloc".to_owned() } else { others.join(", ") };
     let mut sentence = format!(
-        "resident memory grew by {}, {share:.0} % of it memory that was freed and that the allocator ({name}) keeps: retention, not a leak",
+        "resident memory grew by {}, {share} of it memory that was freed and that the allocator ({name}) keeps: retention, not a leak",
         units::bytes(growth),
     );
     if !others.is_empty() {

@@ -2,9 +2,9 @@
 
 use super::tests::stack;
 use super::*;
-use crate::capture::Recording;
+use crate::capture::{JsHeapMeta, NodeMeta, Recording};
 use crate::growth::Limits;
-use crate::stack::StackId;
+use crate::stack::{Domain, Frame, FrameKind, Stack, StackId};
 use crate::tick::{SiteReading, Tick};
 use std::collections::HashMap;
 use tracer_common::counter::Counter;
@@ -185,4 +185,56 @@ fn a_full_old_cache_is_in_doubt_and_the_leak_beside_it_is_not() {
     assert!(cache.needs_ns.is_some() && cache.reasons[0].contains("turn over"), "{cache:?}");
     let first_only = session().report(|second| (second.min(5) * 1_200_000, second.min(5) * 12_000));
     assert_eq!(first_only.findings.len(), 2);
+}
+
+#[test]
+fn what_free_lists_may_have_handed_on_beside_a_leak_accuses_nobody() {
+    // The smaller one keeps 600 bytes a second, blocks that the leak would have had.
+    let report = |leak: u64| {
+        let mut session = Session::new(60);
+        session.stack(1, "Gateway.copy_messages", 10);
+        session.stack(2, "Program.post_turn", 161);
+        session.site(1, move |_| leak + 1000, leak);
+        session.site(2, |_| 2000, 600);
+        session.report(nothing)
+    };
+    let names = |report: &Report| -> Vec<String> {
+        let of = |finding: &Finding| finding.application_frame.function.clone();
+        report.findings.iter().map(of).collect()
+    };
+    let beside = report(500_000);
+    assert_eq!(names(&beside), ["Gateway.copy_messages"]);
+    let site = beside.sites.iter().find(|site| site.allocated_bytes == 120_000).expect("a site");
+    assert_eq!(site.verdict, "not-enough-data");
+    assert!(site.reasons[0].contains("free lists"), "{:?}", site.reasons);
+    assert_eq!(names(&report(20_000)), ["Gateway.copy_messages", "Program.post_turn"]);
+}
+
+#[test]
+fn a_leak_whose_function_is_inlined_meanwhile_is_found_at_its_caller() {
+    let mut session = Session::new(120);
+    let js_heap = JsHeapMeta { sampling_interval_bytes: 16 << 10, ..JsHeapMeta::default() };
+    session.recording.meta.node = Some(NodeMeta { js_heap: Some(js_heap), ..NodeMeta::default() });
+    // Until the optimiser comes it is `takeSnapshot` that allocates, from then on its caller.
+    for (id, functions) in
+        [(1, &["takeSnapshot", "begin", "takeTurn"][..]), (2, &["begin", "takeTurn"])]
+    {
+        let frame = |(line, name): (u32, &&str)| Frame {
+            file: Some("/srv/sessions.js".into()),
+            line: Some(line),
+            ..Frame::bare(FrameKind::Js, *name)
+        };
+        let frames = (30..).zip(functions).map(frame).collect();
+        let kept = Stack { id: StackId(id), domain: Domain::V8, frames, truncated: None };
+        session.recording.stacks.insert(StackId(id), kept);
+    }
+    session.site(1, |tick| if tick < 50 { 60_000 } else { 0 }, 50_000);
+    session.site(2, |tick| if tick < 50 { 0 } else { 60_000 }, 50_000);
+    let report = session.report(nothing);
+    assert!(report.sites.iter().all(|site| site.verdict != "growing"), "none to the end");
+    assert_eq!(report.findings.len(), 1, "{}", report.verdict.sentence);
+    let found = &report.findings[0];
+    assert_eq!(found.sites.len(), 2);
+    assert!((found.growth_bytes_per_s.estimate / 50_000.0 - 1.0).abs() < 0.15, "{found:?}");
+    assert!(found.reasons.iter().any(|reason| reason.contains("inlines")), "{found:?}");
 }

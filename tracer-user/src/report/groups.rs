@@ -5,6 +5,7 @@
 
 use super::build::Judged;
 use super::evidence;
+use super::inlined;
 use super::model::FrameReport;
 use super::processes::while_alive;
 use super::profiles::Profiles;
@@ -59,9 +60,9 @@ impl Level {
 }
 
 /// A place in the application: a function. What has no name of its own is told by its line too.
-type Place = (FrameKind, String, Option<String>, Option<String>, Option<u32>);
+pub(super) type Place = (FrameKind, String, Option<String>, Option<String>, Option<u32>);
 
-fn place(frame: &FrameReport) -> Place {
+pub(super) fn place(frame: &FrameReport) -> Place {
     let module = if frame.file.is_none() { frame.module.clone() } else { None };
     let line = frame.line.filter(|_| is_nameless(&frame.function));
     (frame.kind, frame.function.clone(), frame.file.clone(), module, line)
@@ -89,7 +90,10 @@ pub(super) fn judge(
     let mut sums: Vec<Option<Group>> =
         places.values().map(|sites| sum_that_may_grow(sites, judged, &together)).collect();
     let of_sums = sums.iter().flatten().filter(|sum| sum.sites.len() > 1).map(|sum| &sum.judgement);
-    let level = Level::of(judged.iter().map(|part| &part.judgement).chain(of_sums));
+    let callers = inlined::groups(judged, &together);
+    let of_callers = callers.iter().map(|group| &group.judgement);
+    let level =
+        Level::of(judged.iter().map(|part| &part.judgement).chain(of_sums).chain(of_callers));
     let watched_ns = recording.meta.window.duration_ns;
     for part in judged.iter_mut() {
         let held = level.hold(part.judgement.clone(), watched_ns);
@@ -114,6 +118,8 @@ pub(super) fn judge(
         }
         pending.extend(what_is(Verdict::PendingGc, with(Verdict::PendingGc), judged, &together));
     }
+    let hold = |judgement| level.hold(judgement, watched_ns);
+    growing.extend(inlined::growing(callers, &growing, hold));
     doubt_replacement(recording, judged, &mut growing);
     doubt_exchange(judged, &mut growing);
     growing.retain(|group| group.judgement.verdict == Verdict::Growing);

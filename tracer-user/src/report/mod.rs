@@ -10,6 +10,7 @@ mod folded;
 #[cfg(test)]
 mod group_tests;
 mod groups;
+mod inlined;
 mod javascript;
 mod json;
 mod ledger;
