@@ -95,6 +95,7 @@ pub fn judge(series: &Series, limits: &Limits) -> Judgement {
 pub fn judge_with(series: &Series, limits: &Limits, evidence: &Evidence) -> Judgement {
     let mut judgement = match &evidence.collections {
         Some(collections) => collected::judge(series, limits, collections),
+        None if evidence.sampling.is_some() => judge_sampled(series, limits),
         None => judge_shape(series, limits, false),
     };
     if let Some(sampling) = &evidence.sampling {
@@ -104,6 +105,22 @@ pub fn judge_with(series: &Series, limits: &Limits, evidence: &Evidence) -> Judg
         judgement = doubt_turnover(judgement, series, frees);
     }
     judgement
+}
+
+/// Samples are taken where a collection has just been, so that little of them is transient and a few
+/// of them tell; but what is in flight then may fluctuate more than a slow leak grows, which only
+/// what has settled shows. That is a second look, which the chance has to allow for.
+fn judge_sampled(series: &Series, limits: &Limits) -> Judgement {
+    let live = judge_shape(series, limits, true);
+    if live.verdict == Verdict::Growing {
+        return live;
+    }
+    let settled = judge_shape(series, limits, false);
+    if settled.verdict != Verdict::Growing {
+        return live;
+    }
+    let p_value = settled.p_value.map(|p| (2.0 * p).min(1.0));
+    Judgement { p_value, confidence: p_value.map(|p| 1.0 - p), ..settled }
 }
 
 /// As far as the samples allow.
