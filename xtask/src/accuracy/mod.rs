@@ -110,6 +110,7 @@ fn run_all<'a>(built: &Built, cases: &'a [Case], args: &AccuracyArgs) -> Vec<Row
     let wish = Wish {
         stretch: if args.quick { stretch(processors) } else { 1 },
         first_flag: !args.quick && run::knows_moments(),
+        tolerance: if args.quick { score::SHORT_TOLERANCE } else { score::TOLERANCE },
     };
     command::heading(&format!("{} runs, {parallel} at a time", jobs.len()));
     let next = AtomicUsize::new(0);

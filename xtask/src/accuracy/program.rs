@@ -172,6 +172,8 @@ impl Leaky {
             leaks,
             warm_s: WARM_S,
             window_s: match (way, short) {
+                // Of V8's heap there is a profile every few seconds only.
+                ("fast", true) if self.options == JS_HEAP => SHORT_S,
                 ("fast", _) => FAST_S,
                 (_, false) => SLOW_S,
                 (_, true) => SHORT_S,

@@ -30,6 +30,8 @@ pub struct Wish {
     pub stretch: u64,
     /// Whether the time to the first flag is looked for.
     pub first_flag: bool,
+    /// How far from the truth a rate may be, as a share of it.
+    pub tolerance: f64,
 }
 
 /// Runs a case once.
@@ -64,7 +66,7 @@ pub fn run(built: &Built, case: &Case, wish: Wish) -> Result<Score> {
 
     let text = fs::read_to_string(out.path().join("report.json")).context("reading report.json")?;
     let report = serde_json::from_str(&text).context("report.json")?;
-    let mut score = score::score(&report, &before, &after, case.leaks)?;
+    let mut score = score::score(&report, &before, &after, case.leaks, wish.tolerance)?;
     if case.leaks && wish.first_flag {
         score.first_flag_s = first_flag(&out.path().join("capture.outlive"), window_s, &after);
     }

@@ -8,7 +8,9 @@ use serde_json::Value;
 /// The verdict of report.json that accuses.
 const ACCUSING: &str = "growing";
 /// How far from the truth a rate may be.
-const TOLERANCE: f64 = 0.15;
+pub const TOLERANCE: f64 = 0.15;
+/// The same in short windows beside other tests: a starved program does not leak at one rate.
+pub const SHORT_TOLERANCE: f64 = 0.3;
 /// Share of the change in resident memory that the ledger must explain.
 const EXPLAINED: f64 = 0.9;
 
@@ -95,11 +97,18 @@ impl Report {
     }
 }
 
-/// Scores a report by the program's truths from when the window began and from when it ended.
+/// Scores a report by the program's truths from when the window began and from when it ended; a rate
+/// may be `tolerance` from the truth, as a share of it.
 ///
 /// # Errors
 /// When a truth lacks what it must have.
-pub fn score(report: &Report, before: &Value, after: &Value, leaks: bool) -> Result<Score> {
+pub fn score(
+    report: &Report,
+    before: &Value,
+    after: &Value,
+    leaks: bool,
+    tolerance: f64,
+) -> Result<Score> {
     let truth = Truth::new(before, after)?;
     let mut score = Score {
         explained: report.ledger.as_ref().and_then(|ledger| ledger.explained_share),
@@ -115,7 +124,7 @@ pub fn score(report: &Report, before: &Value, after: &Value, leaks: bool) -> Res
         let rate: f64 = found.iter().map(|one| one.growth_bytes_per_s.estimate).sum();
         score.ratio = (score.rank.is_some() && truth.rate > 0.0).then(|| rate / truth.rate);
         score.verdict = verdict_at(report, &truth);
-        score.miss_leak(&found, &truth);
+        score.miss_leak(&found, &truth, tolerance);
     } else if let Some(verdict) = &report.verdict {
         score.verdict.clone_from(&verdict.status);
     }
@@ -138,7 +147,7 @@ pub fn flags(report: &Report, truth: &Value) -> bool {
 }
 
 impl Score {
-    fn miss_leak(&mut self, found: &[&Finding], truth: &Truth<'_>) {
+    fn miss_leak(&mut self, found: &[&Finding], truth: &Truth<'_>, tolerance: f64) {
         match self.rank {
             None => self.missed.push(format!("not found; it is {} there", self.verdict)),
             Some(1) => {}
@@ -150,7 +159,7 @@ impl Score {
         let low: f64 = found.iter().map(|one| one.growth_bytes_per_s.low).sum();
         let high: f64 = found.iter().map(|one| one.growth_bytes_per_s.high).sum();
         let is_within = sampled && (low..=high).contains(&truth.rate);
-        if (ratio - 1.0).abs() > TOLERANCE && !is_within {
+        if (ratio - 1.0).abs() > tolerance && !is_within {
             self.missed.push(format!("its rate is {:.0} % of the truth", 100.0 * ratio));
         }
     }
@@ -244,7 +253,7 @@ fn said_of(finding: &Finding) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Report, flags, score};
+    use super::{Report, TOLERANCE, flags, score};
 
     fn read(report: Value) -> Report {
         serde_json::from_value(report).unwrap()
@@ -270,7 +279,10 @@ mod tests {
 
     fn missed(findings: &[Value], leaks: bool) -> String {
         let report = read(json!({"findings": findings, "sites": [], "lossy": []}));
-        score(&report, &truth(10, 0), &truth(20, 10_000), leaks).unwrap().missed.join("; ")
+        score(&report, &truth(10, 0), &truth(20, 10_000), leaks, TOLERANCE)
+            .unwrap()
+            .missed
+            .join("; ")
     }
 
     #[test]
@@ -313,7 +325,8 @@ mod tests {
             "findings": [], "sites": [], "lossy": ["stacks_dropped"],
             "ledger": {"explained_share": 0.8}, "verdict": {"status": "steady"},
         }));
-        let score = score(&report, &json!({"retained": []}), &json!({"retained": []}), false);
+        let score =
+            score(&report, &json!({"retained": []}), &json!({"retained": []}), false, TOLERANCE);
         assert_eq!(score.unwrap().missed.len(), 2);
     }
 
