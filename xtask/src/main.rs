@@ -11,6 +11,7 @@ mod debian;
 mod demo;
 mod interpreters;
 mod kernels;
+mod loopback;
 mod node;
 mod test;
 mod tidy;

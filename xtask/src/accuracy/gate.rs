@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::built::Built;
 use super::program::Case;
-use super::service::{Service, free_port};
+use super::service::Service;
 use crate::child::{Guarded, bound_command};
+use crate::loopback::free_port;
 use crate::{command, workspace};
 
 /// Cycles before anything is looked at, and those that are.

@@ -1,17 +1,16 @@
 //! The demo's three processes: the model stub, the gateway and the load. They end with the
 //! demo, however it ends: by request, by `Drop`, or by the death of this process.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::WARM_UP;
 use crate::child::{Guarded, bound_command};
+use crate::loopback::{get_json, ready_port};
 use crate::venv;
 
 /// Longest wait for a server to say that it is ready, or for an answer from it.
@@ -37,7 +36,7 @@ impl Services {
         let mut model_command = script(python, "model_stub.py");
         model_command.args(["--port", "0", "--exit-with-stdin"]);
         let mut model = Guarded::start("the model stub", &mut model_command)?;
-        let model_port = ready_port(&mut model)?;
+        let model_port = ready_port(&mut model, PATIENCE)?;
 
         let mut gateway_command = script(python, "gateway.py");
         gateway_command.args(["--model-url", &format!("http://127.0.0.1:{model_port}")]).args([
@@ -49,7 +48,7 @@ impl Services {
             gateway_command.arg("--leak");
         }
         let mut gateway = Guarded::start("the gateway", &mut gateway_command)?;
-        let gateway_port = ready_port(&mut gateway)?;
+        let gateway_port = ready_port(&mut gateway, PATIENCE)?;
 
         let seconds = WARM_UP.as_secs() + measured_s + SLACK_S;
         let mut load_command = script(python, "load.py");
@@ -73,8 +72,7 @@ impl Services {
     /// # Errors
     /// When it does not answer.
     pub fn truth(&self) -> Result<Value> {
-        let body = get(self.gateway_port, "/truth").context("asking the gateway for its truth")?;
-        serde_json::from_str(&body).context("the gateway's truth is not JSON")
+        get_json(self.gateway_port, "/truth", PATIENCE).context("asking the gateway for its truth")
     }
 
     /// Ends all three, the load first.
@@ -92,27 +90,4 @@ fn script(python: &Path, name: &str) -> Command {
     let mut command = bound_command(python, "KILL");
     command.arg(venv::gateway_dir().join(name));
     command
-}
-
-/// The port in the JSON line that a server prints when it is ready.
-fn ready_port(server: &mut Guarded) -> Result<u16> {
-    server.wait_for("ready line", PATIENCE, |line| {
-        let ready: Value = serde_json::from_str(line).ok()?;
-        u16::try_from(ready["port"].as_u64()?).ok()
-    })
-}
-
-/// Body of an HTTP GET from loopback. HTTP/1.0, so the answer ends where the connection does.
-fn get(port: u16, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let status = head.lines().next().unwrap_or_default();
-    if !status.contains(" 200 ") {
-        bail!("answered `{status}`");
-    }
-    Ok(body.to_owned())
 }
