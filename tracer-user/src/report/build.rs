@@ -269,16 +269,8 @@ pub(super) fn judged_sites(
 
 /// A stack that was never resolved, or that stands for those that the kernel could not take.
 pub(super) fn unresolved(recording: &Recording, id: StackId) -> Stack {
-    let named = |function: String, offset| Frame {
-        kind: FrameKind::Native,
-        function,
-        file: None,
-        line: None,
-        module: None,
-        build_id: None,
-        offset,
-        generated: None,
-    };
+    let named =
+        |function: String, offset| Frame { offset, ..Frame::bare(FrameKind::Native, function) };
     let raw = recording.raw_stacks.get(&id);
     let frames = match raw {
         Some(raw) => {

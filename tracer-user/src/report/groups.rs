@@ -29,6 +29,29 @@ pub(super) struct Group {
     pub(super) sites: Vec<usize>,
 }
 
+impl Group {
+    /// Bytes per second.
+    fn estimate(&self) -> f64 {
+        self.judgement.rate.map_or(0.0, |rate| rate.estimate)
+    }
+
+    fn grows(&self) -> bool {
+        self.judgement.verdict == Verdict::Growing
+    }
+
+    /// Takes growth back, of the sites that grow by themselves too; `doubted` says why.
+    fn doubt(&mut self, doubted: Judgement, judged: &mut [Judged]) {
+        for index in &self.sites {
+            let part = &mut judged[*index];
+            if part.judgement.verdict == Verdict::Growing {
+                let reason = doubted.reasons.join("; ");
+                part.take(part.judgement.clone().doubted(reason, doubted.needs_ns));
+            }
+        }
+        self.judgement = doubted;
+    }
+}
+
 /// What there is to tell.
 pub(super) struct Groups {
     /// Those that grow.
@@ -95,8 +118,9 @@ pub(super) fn judge(
     let level =
         Level::of(judged.iter().map(|part| &part.judgement).chain(of_sums).chain(of_callers));
     let watched_ns = recording.meta.window.duration_ns;
+    let hold = |judgement| level.hold(judgement, watched_ns);
     for part in judged.iter_mut() {
-        let held = level.hold(part.judgement.clone(), watched_ns);
+        let held = hold(part.judgement.clone());
         part.take(held);
     }
     let (mut growing, mut pending) = (Vec::new(), Vec::new());
@@ -105,12 +129,8 @@ pub(super) fn judge(
             let has = |index: &&usize| judged[**index].judgement.verdict == verdict;
             sites.iter().filter(has).copied().collect()
         };
-        let sum = sum.take().map(|sum| Group {
-            judgement: level.hold(sum.judgement, watched_ns),
-            sites: sum.sites,
-        });
-        let grows = |group: &Group| group.judgement.verdict == Verdict::Growing;
-        match sum.filter(grows) {
+        let sum = sum.take().map(|sum| Group { judgement: hold(sum.judgement), sites: sum.sites });
+        match sum.filter(Group::grows) {
             Some(sum) => growing.push(sum),
             None => {
                 growing.extend(what_is(Verdict::Growing, with(Verdict::Growing), judged, &together))
@@ -118,11 +138,10 @@ pub(super) fn judge(
         }
         pending.extend(what_is(Verdict::PendingGc, with(Verdict::PendingGc), judged, &together));
     }
-    let hold = |judgement| level.hold(judgement, watched_ns);
     growing.extend(inlined::growing(callers, &growing, hold));
     doubt_replacement(recording, judged, &mut growing);
     doubt_exchange(judged, &mut growing);
-    growing.retain(|group| group.judgement.verdict == Verdict::Growing);
+    growing.retain(Group::grows);
     Groups { growing, pending, level }
 }
 
@@ -179,11 +198,9 @@ fn of_sum(sites: &[usize], judged: &[Judged], profiles: &Profiles, limits: &Limi
 
 /// Takes back what is so little beside the rest that free lists may have put it there.
 fn doubt_exchange(judged: &mut [Judged], growing: &mut [Group]) {
-    let estimate = |group: &Group| group.judgement.rate.map_or(0.0, |rate| rate.estimate);
-    let grow = |group: &&mut Group| group.judgement.verdict == Verdict::Growing;
-    let all: f64 = growing.iter_mut().filter(grow).map(|group| estimate(group)).sum();
-    for group in growing.iter_mut().filter(grow) {
-        let share = estimate(group) / all;
+    let all: f64 = growing.iter().filter(|group| group.grows()).map(Group::estimate).sum();
+    for group in growing.iter_mut().filter(|group| group.grows()) {
+        let share = group.estimate() / all;
         if share.is_nan() || share >= LEAST_SHARE {
             continue;
         }
@@ -191,13 +208,7 @@ fn doubt_exchange(judged: &mut [Judged], growing: &mut [Group]) {
             "its growth is {:.2} % of all: so little beside the rest may be blocks of others that free lists handed on; look again when the rest is mended",
             share * 100.0
         );
-        for index in &group.sites {
-            let part = &mut judged[*index];
-            if part.judgement.verdict == Verdict::Growing {
-                part.take(part.judgement.clone().doubted(reason.clone(), None));
-            }
-        }
-        group.judgement = group.judgement.clone().doubted(reason, None);
+        group.doubt(group.judgement.clone().doubted(reason, None), judged);
     }
 }
 
@@ -212,8 +223,7 @@ fn series_of(sites: &[usize], judged: &[Judged]) -> Series {
 /// full cache would excuse every leak beside it. What grows much faster than that is passed over.
 fn doubt_replacement(recording: &Recording, judged: &mut [Judged], growing: &mut [Group]) {
     let Some(mut frees) = UnknownFrees::of(recording.aggregate.unknown_frees()) else { return };
-    let estimate = |group: &Group| group.judgement.rate.map_or(0.0, |rate| rate.estimate);
-    growing.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
+    growing.sort_by(|a, b| b.estimate().total_cmp(&a.estimate()));
     for group in growing {
         let is_sampled = |index: &usize| judged[*index].evidence.sampling.is_some();
         if group.sites.iter().any(is_sampled) {
@@ -225,13 +235,6 @@ fn doubt_replacement(recording: &Recording, judged: &mut [Judged], growing: &mut
             continue;
         }
         frees = frees.less(&series);
-        for index in &group.sites {
-            let part = &mut judged[*index];
-            if part.judgement.verdict == Verdict::Growing {
-                let reason = doubted.reasons.join("; ");
-                part.take(part.judgement.clone().doubted(reason, doubted.needs_ns));
-            }
-        }
-        group.judgement = doubted;
+        group.doubt(doubted, judged);
     }
 }

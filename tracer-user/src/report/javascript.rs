@@ -61,27 +61,14 @@ mod tests {
         tick::{SiteReading, Tick},
     };
 
-    fn frame(kind: FrameKind, function: &str) -> Frame {
-        Frame {
-            kind,
-            function: function.into(),
-            file: None,
-            line: None,
-            module: None,
-            build_id: None,
-            offset: None,
-            generated: None,
-        }
-    }
-
     fn recording(stacks: &[(&[&str], u64)]) -> Recording {
         let mut recording = Recording::new(Meta::default());
         let mut tick = Tick::default();
         for (id, (names, blocks)) in (7..).zip(stacks) {
             let id = StackId(id);
             let of = |name: &&str| match name.strip_prefix("js:") {
-                Some(name) => frame(FrameKind::Js, name),
-                None => frame(FrameKind::Native, name),
+                Some(name) => Frame::bare(FrameKind::Js, name),
+                None => Frame::bare(FrameKind::Native, *name),
             };
             let frames = names.iter().map(of).collect();
             let stack = Stack { id, domain: Domain::Malloc, frames, truncated: None };
