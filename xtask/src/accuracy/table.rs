@@ -7,10 +7,20 @@ use serde_json::{Value, json};
 use super::program::Case;
 use super::score::Score;
 
+/// Which runs of a case must do all that is demanded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Demand {
+    /// Every one.
+    Every,
+    /// The last one, which had the machine to itself; but no run may accuse an innocent.
+    Last,
+}
+
 /// A case and its runs: a score each, or why there is none.
 pub struct Row<'a> {
     pub case: &'a Case,
     pub runs: Vec<Result<Score, String>>,
+    pub demand: Demand,
 }
 
 impl Row<'_> {
@@ -18,9 +28,22 @@ impl Row<'_> {
         self.runs.iter().filter_map(|run| run.as_ref().ok())
     }
 
-    /// What was demanded and missed, or went wrong, over all runs.
+    /// Whether any run accuses an innocent, which no later run makes good.
+    pub fn accuses(&self) -> bool {
+        self.scores().any(|score| !score.accused.is_empty())
+    }
+
+    /// What was demanded and missed, or went wrong, over all runs that count.
     pub fn missed(&self) -> Vec<String> {
-        let missed = self.runs.iter().enumerate().flat_map(|(index, run)| {
+        let last = self.runs.len().saturating_sub(1);
+        let counts = |index: usize, run: &Result<Score, String>| match self.demand {
+            Demand::Every => true,
+            Demand::Last => {
+                index == last || run.as_ref().is_ok_and(|score| !score.accused.is_empty())
+            }
+        };
+        let missed = self.runs.iter().enumerate().filter(|(index, run)| counts(*index, run));
+        let missed = missed.flat_map(|(index, run)| {
             let missed = match run {
                 Ok(score) => score.missed.clone(),
                 Err(error) => vec![format!("did not run: {error}")],
@@ -127,8 +150,26 @@ pub fn json(rows: &[Row<'_>]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, Score, Sums, sums, text};
-    use crate::accuracy::program;
+    use super::{Demand, Row, Score, Sums, sums, text};
+    use crate::accuracy::program::{self, Case};
+
+    fn row(case: &Case, runs: Vec<Result<Score, String>>) -> Row<'_> {
+        Row { case, runs, demand: Demand::Every }
+    }
+
+    #[test]
+    fn a_second_run_makes_good_what_is_not_an_accusation() {
+        let cases = program::cases(true);
+        let case = &cases[0];
+        let missed = |what: &str| Score { missed: vec![what.into()], ..Score::default() };
+        let accused = Score { accused: vec!["put".into()], ..missed("accuses put") };
+        let last = |runs| Row { demand: Demand::Last, ..row(case, runs) };
+        assert!(last(vec![Ok(missed("slow")), Ok(Score::default())]).missed().is_empty());
+        assert!(last(vec![Err("it broke".into()), Ok(Score::default())]).missed().is_empty());
+        assert_eq!(last(vec![Ok(missed("slow")), Ok(missed("off"))]).missed(), ["run 2: off"]);
+        assert_eq!(last(vec![Ok(accused), Ok(Score::default())]).missed(), ["run 1: accuses put"]);
+        assert_eq!(row(case, vec![Ok(missed("slow")), Ok(Score::default())]).missed().len(), 1);
+    }
 
     #[test]
     fn precision_and_recall_count_findings_and_leaks() {
@@ -138,8 +179,8 @@ mod tests {
         let found = || Score { rank: Some(1), ratio: Some(1.02), ..Score::default() };
         let accused = Score { accused: vec!["put".into()], ..Score::default() };
         let rows = [
-            Row { case: leak, runs: vec![Ok(found()), Ok(found()), Err("it broke".into())] },
-            Row { case: innocent, runs: vec![Ok(Score::default()), Ok(accused)] },
+            row(leak, vec![Ok(found()), Ok(found()), Err("it broke".into())]),
+            row(innocent, vec![Ok(Score::default()), Ok(accused)]),
         ];
         let expected = Sums { precision: Some(2.0 / 3.0), recall: Some(2.0 / 3.0) };
         assert_eq!(sums(&rows), expected);
