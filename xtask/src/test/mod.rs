@@ -4,6 +4,7 @@
 mod failures;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -53,10 +54,10 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-/// Steps and how they went, in order.
+/// Steps, how they went and how long they took, in order.
 #[derive(Default)]
 struct Summary {
-    steps: Vec<(&'static str, Outcome)>,
+    steps: Vec<(&'static str, Outcome, Duration)>,
     /// What failed tests said, by step.
     failures: Vec<(&'static str, Failures)>,
 }
@@ -64,6 +65,7 @@ struct Summary {
 impl Summary {
     fn step(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) -> bool {
         command::heading(name);
+        let begun = Instant::now();
         let outcome = match work() {
             Ok(()) => Outcome::Passed,
             Err(error) => {
@@ -72,7 +74,7 @@ impl Summary {
             }
         };
         let passed = matches!(outcome, Outcome::Passed);
-        self.steps.push((name, outcome));
+        self.steps.push((name, outcome, begun.elapsed()));
         passed
     }
 
@@ -85,19 +87,23 @@ impl Summary {
     }
 
     fn skip(&mut self, name: &'static str, reason: &'static str) {
-        self.steps.push((name, Outcome::Skipped(reason)));
+        self.steps.push((name, Outcome::Skipped(reason), Duration::ZERO));
     }
 
     fn finish(self) -> Result<()> {
         println!("\n== summary");
         let mut failed_count = 0;
-        for (name, outcome) in &self.steps {
+        for (name, outcome, took) in &self.steps {
+            let took = took.as_secs();
             match outcome {
-                Outcome::Passed => println!("passed   {name}"),
+                Outcome::Passed => println!("passed   {name} ({took} s)"),
                 Outcome::Skipped(reason) => println!("skipped  {name}: {reason}"),
                 Outcome::Failed(why) => {
                     failed_count += 1;
-                    println!("FAILED   {name}: {}", why.lines().next().unwrap_or_default());
+                    println!(
+                        "FAILED   {name} ({took} s): {}",
+                        why.lines().next().unwrap_or_default()
+                    );
                     for (_, failures) in self.failures.iter().filter(|(step, _)| step == name) {
                         print!("{failures}");
                     }
