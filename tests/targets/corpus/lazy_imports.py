@@ -1,4 +1,7 @@
-"""Innocent: modules are imported when they are first needed, for the first minute of service."""
+"""Innocent: modules are imported when they are first needed, for the first minute of service.
+
+Or for as long as --import-seconds says: who watches for less sees nothing but growth.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,13 @@ MODULES = """
     encodings.idna encodings.big5 encodings.euc_jp encodings.cp1252 calendar locale colorsys wave
     sndhdr imghdr chunk uuid secrets crypt graphlib zoneinfo ipaddress
 """.split()
-SECONDS = 60
 
 
 class Service(Program):
     def __init__(self, args) -> None:
         super().__init__(args)
         self.waiting = list(MODULES)
-        self.turns_per_module = SECONDS * args.turns_per_second / len(MODULES)
+        self.turns_per_module = args.import_seconds * args.turns_per_second / len(MODULES)
         self.imported = 0
 
     def innocent(self) -> dict:
@@ -46,4 +48,4 @@ class Service(Program):
 
 
 if __name__ == "__main__":
-    main(Service, __doc__)
+    main(Service, __doc__, import_seconds=60.0)

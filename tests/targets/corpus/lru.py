@@ -3,7 +3,8 @@
 What is asked for follows popularity, as it does in life: the n-th question is asked in proportion
 to 1/n^0.9. So hits rise while the cache fills, and it grows ever more slowly. With `--prefill 1` it
 is full when the server says that it is ready: then it turns over, and what goes is at first only
-what was there before anybody looked.
+what was there before anybody looked. Until it is full it can be told from a leak only by growing more
+slowly, so who watches for less than a minute gives it a smaller --capacity.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections import OrderedDict
 from serving import Program, main
 
 QUESTIONS = 8000
-CAPACITY = 2500
 ANSWER_BYTES = (4_000, 20_000)
 LOOKUPS_PER_TURN = 3
 
@@ -22,18 +22,19 @@ LOOKUPS_PER_TURN = 3
 class Service(Program):
     def __init__(self, args) -> None:
         super().__init__(args)
+        self.capacity = args.capacity
         self.cache: OrderedDict[int, bytes] = OrderedDict()
         weights = [1 / rank**0.9 for rank in range(1, QUESTIONS + 1)]
         self.weights = list(itertools.accumulate(weights))
         self.hits = self.misses = 0
-        while args.prefill and len(self.cache) < CAPACITY:
+        while args.prefill and len(self.cache) < self.capacity:
             self.look_up()
         self.hits = self.misses = 0
 
     def innocent(self) -> dict:
         held = sum(map(len, self.cache.values()))
         return {
-            "entries": len(self.cache), "capacity": CAPACITY, "bytes": held,
+            "entries": len(self.cache), "capacity": self.capacity, "bytes": held,
             "hits": self.hits, "misses": self.misses,
         }
 
@@ -46,7 +47,7 @@ class Service(Program):
         if answer is None:
             self.misses += 1
             answer = self.cache[question] = self.answer(question)
-            if len(self.cache) > CAPACITY:
+            if len(self.cache) > self.capacity:
                 self.cache.popitem(last=False)
         else:
             self.hits += 1
@@ -59,4 +60,4 @@ class Service(Program):
 
 
 if __name__ == "__main__":
-    main(Service, __doc__, prefill=0)
+    main(Service, __doc__, prefill=0, capacity=2500)

@@ -114,14 +114,24 @@ const fn innocent(name: &'static str, start: Start) -> Innocent {
 }
 
 const INNOCENT: [Innocent; 9] = [
-    Innocent { warm_s: 2, ..innocent("lru_filling", Start::Python("lru.py")) },
+    Innocent {
+        warm_s: 2,
+        // Full in the first half of the window.
+        short_args: &["--capacity", "700"],
+        ..innocent("lru_filling", Start::Python("lru.py"))
+    },
     Innocent {
         args: &["--prefill", "1"],
         short_args: &["--prefill", "1"],
         ..innocent("lru_full", Start::Python("lru.py"))
     },
     innocent("sawtooth", Start::Python("sawtooth.py")),
-    Innocent { warm_s: 2, ..innocent("lazy_imports", Start::Python("lazy_imports.py")) },
+    Innocent {
+        warm_s: 2,
+        // The window is to see their end, as that of the long run does.
+        short_args: &["--import-seconds", "20"],
+        ..innocent("lazy_imports", Start::Python("lazy_imports.py"))
+    },
     innocent("retention", Start::C("retention")),
     innocent("burst", Start::Python("burst.py")),
     innocent("pool", Start::Python("pool.py")),
