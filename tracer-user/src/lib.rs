@@ -10,6 +10,7 @@ pub mod cli;
 mod fuzz;
 pub mod growth;
 pub mod health;
+pub mod heap;
 pub mod ledger;
 pub mod plan;
 pub mod printable;

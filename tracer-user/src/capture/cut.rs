@@ -1,7 +1,7 @@
 //! A recording whose later ticks were left out: what else a session would not have known had it
 //! ended there.
 
-use super::{EndReason, ProcessEnd, Recording};
+use super::{EndReason, HeapMeta, ProcessEnd, Recording};
 use crate::tick::MemorySplit;
 use std::collections::BTreeSet;
 
@@ -21,6 +21,9 @@ pub(super) fn cut_off(
     meta.end = EndReason::Duration;
     meta.marks.retain(|mark| mark.at_ns <= until_ns);
     meta.residency.retain(|reading| reading.at_ns <= until_ns);
+    // What is known of a heap is known as of its last reading.
+    let is_later = |heap: &HeapMeta| heap.readings.iter().any(|reading| reading.at_ns > until_ns);
+    meta.heaps.retain(|heap| !is_later(heap));
     let then = recording.aggregate.memory().map(|(_, last)| last.resident_bytes);
     if let (Some(then_bytes), Some(later)) = (then, later) {
         for limit in &mut meta.memory_limits {

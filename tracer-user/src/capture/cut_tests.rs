@@ -116,6 +116,11 @@ fn what_only_the_end_tells_is_not_told_of_an_earlier_moment() {
     let limit =
         MemoryLimit { limit_bytes: 1 << 30, used_bytes: 50 << 20, ..MemoryLimit::default() };
     meta.memory_limits = vec![limit.clone()];
+    let heap = |at_ns| HeapMeta {
+        readings: vec![HeapReading { at_ns, ..HeapReading::default() }],
+        ..HeapMeta::default()
+    };
+    meta.heaps = vec![heap(10 * SECOND), heap(3 * SECOND)];
     writer.meta(&meta).expect("meta");
     writer.finish().expect("finish");
     let cut = read_until(&path, 4 * SECOND + SECOND / 10).expect("read").meta;
@@ -124,4 +129,5 @@ fn what_only_the_end_tells_is_not_told_of_an_earlier_moment() {
     let node = cut.node.expect("node");
     assert_eq!((node.spaces.len(), node.external_bytes), (0, None));
     assert_eq!(cut.memory_limits, [MemoryLimit { used_bytes: 44 << 20, ..limit }]);
+    assert_eq!(cut.heaps, [heap(3 * SECOND)]);
 }

@@ -16,9 +16,10 @@ mod writer;
 
 pub use decode::DecodeError;
 pub use meta::{
-    EndReason, FreeChunks, HeapSpace, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta,
-    NodeMeta, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings,
-    SourceLine, TargetMeta, TracerMemory, Window,
+    BlocksOfStack, Census, Chain, EndReason, FreeChunks, GrownContainer, HeapMeta, HeapReading,
+    HeapSpace, Held, HeldSubject, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta,
+    PointedFrom, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings,
+    SourceLine, TargetMeta, TracerMemory, TypeCount, Window,
 };
 pub use reader::{CaptureError, read, read_from, read_until};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};

@@ -107,6 +107,7 @@ mod tests {
             readable: rights.contains('r'),
             writable: rights.contains('w'),
             executable: rights.contains('x'),
+            shared: false,
             deleted: false,
             file: None,
             path: if rights.contains('n') { "[anon:v8]".into() } else { PathBuf::new() },

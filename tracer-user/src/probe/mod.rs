@@ -2,6 +2,7 @@
 //! aya, and the home of nearly all `unsafe`.
 
 mod attach;
+mod batches;
 mod calibrate;
 mod detacher;
 mod drain;
@@ -11,6 +12,7 @@ mod floor;
 mod kernel_layout;
 mod kernel_log;
 mod kernel_memory;
+mod live_blocks;
 mod load;
 mod mapped;
 mod mapping_account;
@@ -32,6 +34,7 @@ pub use events::Event;
 pub use floor::Floor;
 pub use kernel_log::KernelLog;
 pub use kernel_memory::of_open_maps as kernel_memory_bytes;
+pub use live_blocks::{LiveBlocks, MAX_LIVE_BLOCKS};
 pub use object::ObjectError;
 pub use probes::Probes;
 pub use processes::Traced;

@@ -6,6 +6,7 @@ use super::{
     error::ProbeError,
     events::Event,
     kernel_log::KernelLog,
+    live_blocks,
     load::{self, load_object, mapped, taken},
     mapped::MappedArray,
     overhead::Overhead,
@@ -49,7 +50,7 @@ pub struct Probes {
     pub(super) sweep: Sweep,
     pub(super) ebpf: Ebpf,
     settings: Settings,
-    slots: MappedArray<Slot>,
+    pub(super) slots: MappedArray<Slot>,
     pub(super) control: MappedArray<Control>,
     counters: PerCpuArray<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
@@ -109,7 +110,8 @@ impl Probes {
             mapped(&mut ebpf, "OUTLIVE_RANGES", DEFAULT_MAX_ALL_CODE_RANGES as usize)?,
         );
         let live = ebpf.map("OUTLIVE_LIVE").ok_or_else(|| load::no_map("OUTLIVE_LIVE"))?;
-        let sweep = Sweep::new(live).map_err(|error| ProbeError::Map(error.to_string()))?;
+        let live = live_blocks::descriptor(live).map_err(|e| ProbeError::Map(e.to_string()))?;
+        let sweep = Sweep::new(live);
         let mut probes = Self {
             traced: BTreeMap::new(),
             detacher: Detacher::default(),

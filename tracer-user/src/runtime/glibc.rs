@@ -6,7 +6,10 @@
 //! `heap_info` in malloc/arena.c, `malloc_chunk` and `mtrim` in malloc/malloc.c of glibc 2.26 to
 //! 2.42, x86-64.
 
+mod chunks;
+
 use super::memory::{read_vec, u64_in};
+pub use chunks::{Chunk, Chunks, HEADER_BYTES};
 use std::ops::Range;
 
 /// Length and alignment of the address space of a heap (HEAP_MAX_SIZE).
@@ -26,8 +29,6 @@ const SHORTEST_CHUNK_BYTES: u64 = 32;
 const CHUNK_LINKS_BYTES: u64 = 48;
 /// Memory is read in pieces of so many bytes.
 const PIECE_BYTES: u64 = 256 << 10;
-/// Chunks in a row that must make sense for the first to be taken for one.
-const CHAIN: usize = 32;
 
 /// A heap of an arena other than the main one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,16 +42,21 @@ pub struct Heap {
 /// The heaps in `regions` (anonymous memory that can be written, sorted). `is_held` says whether a
 /// page is in memory: others are not read, since that would bring them there.
 pub fn heaps(tgid: u32, regions: &[Range<u64>], mut is_held: impl FnMut(u64) -> bool) -> Vec<Heap> {
+    heaps_by(regions, |start| if is_held(start) { read_vec(tgid, start, 32) } else { None })
+}
+
+/// The same, by what `header` reads: the first 32 bytes of what may be a heap.
+pub fn heaps_by(
+    regions: &[Range<u64>],
+    mut header: impl FnMut(u64) -> Option<Vec<u8>>,
+) -> Vec<Heap> {
     let mut found = Vec::new();
     for region in regions {
-        let Some(mut start) = region.start.checked_next_multiple_of(HEAP_BYTES) else { continue };
-        while start < region.end && found.len() < MAX_HEAPS {
-            if is_held(start)
-                && let Some(header) = read_vec(tgid, start, 32)
-            {
-                found.extend(heap_at(start, region.end, &header));
-            }
-            start += HEAP_BYTES;
+        let mut next = region.start.checked_next_multiple_of(HEAP_BYTES);
+        while let Some(start) = next.filter(|start| *start < region.end && found.len() < MAX_HEAPS)
+        {
+            found.extend(header(start).and_then(|header| heap_at(start, region.end, &header)));
+            next = start.checked_add(HEAP_BYTES);
         }
     }
     // Later heaps of an arena point to its first.
@@ -136,46 +142,20 @@ pub fn free_in(
     mut held_in: impl FnMut(Range<u64>) -> u64,
 ) -> Option<Free> {
     let mut reader = Reader { tgid, piece: Vec::new(), start: 0, end: heap.end };
-    let first = first_chunk(&mut reader, heap)?;
     let mut free = Free::default();
-    let (mut at, mut length) = (first, reader.length(first)?);
-    loop {
-        let next = at + length;
-        let is_last = next >= heap.end || next.saturating_add(SHORTEST_CHUNK_BYTES) > heap.end;
-        let next_word = if is_last { None } else { reader.word(next + 8) };
-        // The last one is what is not used yet.
-        if is_last || next_word.is_some_and(|word| word & PREVIOUS_IN_USE == 0) {
-            free.free_bytes += length;
-            let from = (at + CHUNK_LINKS_BYTES).next_multiple_of(PAGE_BYTES);
-            let to = next.min(heap.end) / PAGE_BYTES * PAGE_BYTES;
+    for chunk in Chunks::new(heap, |avma| reader.word(avma))? {
+        let Chunk { avma, length_bytes, .. } = chunk;
+        if chunk.is_free {
+            free.free_bytes += length_bytes;
+            let from = (avma + CHUNK_LINKS_BYTES).next_multiple_of(PAGE_BYTES);
+            let to = (avma + length_bytes).min(heap.end) / PAGE_BYTES * PAGE_BYTES;
             if from < to {
                 free.trimmable_bytes += held_in(from..to);
             }
         }
-        free.walked_bytes += length;
-        if is_last {
-            return Some(free);
-        }
-        let Some(found) = reader.length(next) else { return Some(free) };
-        (at, length) = (next, found);
+        free.walked_bytes += length_bytes;
     }
-}
-
-/// The first place in a heap from which a chain of chunks leads on. The state of an arena may lie
-/// before it.
-fn first_chunk(reader: &mut Reader, heap: &Range<u64>) -> Option<u64> {
-    const FARTHEST: u64 = 4096;
-    (heap.start..heap.end.min(heap.start + FARTHEST)).step_by(16).find(|start| {
-        let mut at = *start;
-        for _ in 0..CHAIN {
-            match reader.length(at) {
-                Some(length) if at + length >= heap.end => return true,
-                Some(length) => at += length,
-                None => return false,
-            }
-        }
-        true
-    })
+    Some(free)
 }
 
 /// Reads words of a heap, piece by piece.
@@ -195,17 +175,6 @@ impl Reader {
             self.start = avma;
         }
         u64_in(&self.piece, (avma - self.start) as usize)
-    }
-
-    /// Length of the chunk at `avma`, if it is one of a heap.
-    fn length(&mut self, avma: u64) -> Option<u64> {
-        let word = self.word(avma + 8)?;
-        let length = word & !FLAGS;
-        let is_chunk = word & IS_MAPPED == 0
-            && length.is_multiple_of(16)
-            && length >= SHORTEST_CHUNK_BYTES
-            && length <= self.end.checked_sub(avma)?;
-        is_chunk.then_some(length)
     }
 }
 
@@ -264,6 +233,10 @@ mod tests {
         let start = memory.as_ptr() as u64;
         assert_eq!(free_in(std::process::id(), &(start..start + (1 << 16)), |_| 0), None);
         assert_eq!(free_in(u32::MAX, &(start..start + (1 << 16)), |_| 0), None);
+        // Lengths of two words each, all of them free.
+        let numbers = vec![32_u64; 1 << 13];
+        let start = numbers.as_ptr() as u64;
+        assert_eq!(free_in(std::process::id(), &(start..start + (1 << 16)), |_| 0), None);
         let zeros = vec![0_u8; 1 << 16];
         let start = zeros.as_ptr() as u64;
         assert_eq!(free_in(std::process::id(), &(start..start + (1 << 16)), |_| 0), None);

@@ -19,7 +19,6 @@ mod late_node;
 mod late_python;
 mod launch;
 mod measure;
-mod memory_limits;
 mod newcomer;
 mod output;
 mod privilege;

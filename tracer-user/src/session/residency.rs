@@ -1,14 +1,14 @@
 //! Reads, now and then, what the target's resident memory is for. That takes time in proportion to
 //! it, so it is done at the first tick, at the last, and at a bounded share of the time between.
 
-use super::{measure, memory_limits, processes::Processes};
+use super::{measure, processes::Processes};
 use crate::{
     capture::{FreeChunks, MemoryLimit, Meta, Residency},
     ledger::{self, Class, Known, Region, Sums},
     plan::ProbePlan,
     probe::Probes,
     runtime::{glibc, pagemap, python::arenas},
-    target::{Target, mapping, status::read_bounded},
+    target::{Target, mapping, memory_limits, status::read_bounded},
     tick::Tick,
 };
 use std::{
@@ -87,7 +87,7 @@ impl Residencies {
                 freed_unknown_unsized: unknown(Counter::FreedUnknownUnsized),
                 ..reading
             });
-            self.limits = memory_limits::read(tgid);
+            self.limits = memory_limits::read(tgid).into_iter().map(captured).collect();
             self.other_allocators = other_allocators(&followed.plan);
         }
         self.due = Some(Instant::now() + SHORTEST.max(began.elapsed() * TIME_SHARE));
@@ -110,6 +110,17 @@ impl Residencies {
         meta.residency = std::mem::take(&mut self.readings);
         meta.memory_limits = std::mem::take(&mut self.limits);
         meta.other_allocators = std::mem::take(&mut self.other_allocators);
+    }
+}
+
+/// As the recording keeps it.
+fn captured(limit: memory_limits::MemoryLimit) -> MemoryLimit {
+    let kind = if limit.group.is_some() { "cgroup" } else { "machine" };
+    MemoryLimit {
+        kind: kind.into(),
+        name: limit.group.unwrap_or_default(),
+        limit_bytes: limit.limit_bytes,
+        used_bytes: limit.used_bytes,
     }
 }
 

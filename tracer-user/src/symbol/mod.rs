@@ -89,8 +89,35 @@ enum PythonName {
     Named(Arc<Frame>),
     /// It stands for no function that Python would show.
     Hidden,
+    /// The code of a module, which ran once, while it was imported, and was freed then.
+    Imported,
     /// There is no code object where it points.
     NoCode,
+}
+
+/// What of Python's own machinery runs the code of a module that is imported.
+const RUNS_MODULES: (&str, &str) = ("_call_with_frames_removed", "<frozen importlib._bootstrap>");
+
+/// Tells code that is gone because its module is imported by now from what should be there: its
+/// caller is the machinery of imports, whose functions themselves do not go.
+fn told_by_callers(names: &mut [PythonName]) {
+    let mut is_import = false;
+    for name in names.iter_mut().rev() {
+        is_import = match name {
+            // Between the two is nothing but what the interpreter enters by.
+            PythonName::Hidden => continue,
+            // The bodies of its classes went with it.
+            PythonName::NoCode if is_import => {
+                *name = PythonName::Imported;
+                true
+            }
+            PythonName::Named(frame) => {
+                (frame.function.as_str(), frame.file.as_deref())
+                    == (RUNS_MODULES.0, Some(RUNS_MODULES.1))
+            }
+            PythonName::NoCode | PythonName::Imported => false,
+        };
+    }
 }
 
 impl Resolver {
@@ -154,7 +181,7 @@ impl Resolver {
     /// Reads what a new stack refers to while it still exists: Python code objects,
     /// JavaScript functions, and the address space when an address is not in it. To be called once for every new stack, soon.
     pub fn observe(&mut self, raw: &RawStack) -> Observed {
-        let names: Vec<_> = raw.python.iter().map(|frame| self.python_name(frame)).collect();
+        let names = self.python_names(raw);
         let is_no_code = |name: &&PythonName| matches!(name, PythonName::NoCode);
         self.doubts.no_code += names.iter().filter(is_no_code).count() as u64;
         self.doubts.bad_stacks += u64::from(raw.python_end == WalkEnd::BadInterpreterState);
@@ -203,8 +230,7 @@ impl Resolver {
     pub fn resolve(&mut self, raw: &RawStack) -> Stack {
         let known =
             self.observed.get(&raw.id).filter(|names| names.len() == raw.python.len()).cloned();
-        let names = known
-            .unwrap_or_else(|| raw.python.iter().map(|frame| self.python_name(frame)).collect());
+        let names = known.unwrap_or_else(|| self.python_names(raw));
         let python: Vec<PythonSlot> = raw
             .python
             .iter()
@@ -213,6 +239,7 @@ impl Resolver {
                 frame: match name {
                     PythonName::Named(frame) => Some((*frame).clone()),
                     PythonName::Hidden => None,
+                    PythonName::Imported => Some(imported()),
                     PythonName::NoCode => Some(unreadable(record)),
                 },
                 is_entry: record.is_entry != 0,
@@ -294,6 +321,12 @@ impl Resolver {
         ))
     }
 
+    fn python_names(&mut self, raw: &RawStack) -> Vec<PythonName> {
+        let mut names: Vec<_> = raw.python.iter().map(|frame| self.python_name(frame)).collect();
+        told_by_callers(&mut names);
+        names
+    }
+
     fn python_name(&mut self, record: &PythonFrame) -> PythonName {
         let has_shims = self.python.as_ref().is_some_and(PythonRuntime::has_entry_shims);
         if record.is_entry != 0 && has_shims {
@@ -332,6 +365,11 @@ impl Resolver {
         self.frames.insert(key, (Arc::clone(object), Arc::clone(&frame)));
         frame
     }
+}
+
+/// The code of a module that was gone when its stack was looked at; which one it was is not known.
+fn imported() -> Frame {
+    Frame::bare(FrameKind::Python, "<module> [imported, gone]".to_owned())
 }
 
 /// A Python frame whose code object could not be read (any more).

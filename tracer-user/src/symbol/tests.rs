@@ -74,3 +74,26 @@ fn source_lines_and_inlined_functions_come_from_dwarf() {
     assert!(stack.frames[0].file.as_deref().unwrap().ends_with("small.c"));
     assert!((4..=6).contains(&stack.frames[0].line.unwrap()), "{stack:?}");
 }
+
+#[test]
+fn code_of_a_module_that_was_imported_is_no_doubt_and_other_code_is() {
+    let named = |function: &str, file: &str| {
+        let frame = Frame::bare(FrameKind::Python, function.to_owned());
+        PythonName::Named(Arc::new(Frame { file: Some(file.into()), ..frame }))
+    };
+    let (runs, bootstrap) = RUNS_MODULES;
+    let mut names = vec![
+        named("FileFinder.find_spec", "<frozen importlib._bootstrap_external>"),
+        PythonName::NoCode,
+        PythonName::NoCode,
+        PythonName::Hidden,
+        named(runs, bootstrap),
+        PythonName::NoCode,
+        named(runs, "/srv/app.py"),
+        PythonName::NoCode,
+    ];
+    told_by_callers(&mut names);
+    let is: Vec<bool> = names.iter().map(|name| matches!(name, PythonName::Imported)).collect();
+    assert_eq!(is, [false, true, true, false, false, false, false, false]);
+    assert!(matches!(names[5], PythonName::NoCode) && matches!(names[7], PythonName::NoCode));
+}

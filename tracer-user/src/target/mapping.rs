@@ -29,6 +29,8 @@ pub struct Mapping {
     pub writable: bool,
     /// Executable.
     pub executable: bool,
+    /// Written to for all who map it, not for this process alone.
+    pub shared: bool,
     /// Offset in the file, in bytes.
     pub file_offset: u64,
     /// The file; `None` for anonymous memory and the kernel's own mappings.
@@ -106,6 +108,7 @@ pub fn parse_line(line: &[u8]) -> Option<Mapping> {
         readable: permissions[0] == b'r',
         writable: permissions[1] == b'w',
         executable: permissions[2] == b'x',
+        shared: permissions.get(3) == Some(&b's'),
         file_offset,
         file: (inode != 0).then_some(FileId { major, minor, inode }),
         path: unescape(path),

@@ -9,6 +9,7 @@ pub mod find;
 pub mod function_table;
 pub mod kernel;
 pub mod mapping;
+pub mod memory_limits;
 pub mod pid_namespace;
 pub mod plain_file;
 mod seccomp;
@@ -335,7 +336,11 @@ fn without_deleted(exe: PathBuf) -> PathBuf {
     exe.to_str().and_then(|text| text.strip_suffix(" (deleted)")).map(PathBuf::from).unwrap_or(exe)
 }
 
-fn read_mappings(tgid: u32) -> Result<Vec<Mapping>, TargetError> {
+/// The address space of process `tgid`, by address.
+///
+/// # Errors
+/// [`TargetError`] when it cannot be read.
+pub fn read_mappings(tgid: u32) -> Result<Vec<Mapping>, TargetError> {
     let text = status::read_bounded(&format!("/proc/{tgid}/maps"), MAX_MAPS_BYTES)
         .map_err(|error| TargetError::from_io(tgid, "maps", error))?;
     Ok(mapping::parse(&text))

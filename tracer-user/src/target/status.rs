@@ -96,7 +96,12 @@ pub struct Stat {
 impl Stat {
     /// Of process `pid`.
     pub fn read(pid: u32) -> io::Result<Self> {
-        let text = read_bounded(&format!("/proc/{pid}/stat"), MAX_SMALL_BYTES)?;
+        Self::read_at(&format!("/proc/{pid}/stat"))
+    }
+
+    /// At this path: of a thread, /proc/PID/task/TID/stat.
+    pub fn read_at(path: &str) -> io::Result<Self> {
+        let text = read_bounded(path, MAX_SMALL_BYTES)?;
         Self::parse(&String::from_utf8_lossy(&text))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "stat makes no sense"))
     }

@@ -1,10 +1,15 @@
 //! The circumstances of a recording, as captures keep them. JSON within the capture: fields may be
 //! added, and absent ones take their default.
 
+mod heap;
 mod mark;
 mod residency;
 mod source_line;
 
+pub use heap::{
+    BlocksOfStack, Census, Chain, GrownContainer, HeapMeta, HeapReading, Held, HeldSubject,
+    PointedFrom, TypeCount,
+};
 pub use mark::Mark;
 pub use residency::{FreeChunks, MemoryLimit, Residency};
 pub use source_line::SourceLine;
@@ -50,6 +55,8 @@ pub struct Meta {
     pub marks: Vec<Mark>,
     /// Lines of source code that findings point at.
     pub source_lines: Vec<SourceLine>,
+    /// Heaps that were looked at from outside, the target's first.
+    pub heaps: Vec<HeapMeta>,
 }
 
 /// The V8 of a target, at the session's end.

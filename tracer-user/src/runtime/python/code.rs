@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn memory_that_is_no_code_object_yields_nothing() {
-        let types = TypeAddresses { code_avma: 1, text_avma: 2, bytes_avma: 3 };
+        let types = TypeAddresses { type_avma: 0, code_avma: 1, text_avma: 2, bytes_avma: 3 };
         for minor in KNOWN_MINORS {
             let mut reader = reader(minor, types);
             let zeros = [0u64; 32];
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_by_its_bytes() {
-        let types = TypeAddresses { code_avma: 1, text_avma: 2, bytes_avma: 3 };
+        let types = TypeAddresses { type_avma: 0, code_avma: 1, text_avma: 2, bytes_avma: 3 };
         let mut reader = reader(12, types);
         // All share one table, so that the test itself is small; the cache counts each.
         let object = Arc::new(CodeObject {

@@ -51,7 +51,8 @@ impl Page {
     }
 }
 
-const TYPES: TypeAddresses = TypeAddresses { code_avma: 0x1000, text_avma: 0x2000, bytes_avma: 3 };
+const TYPES: TypeAddresses =
+    TypeAddresses { type_avma: 0, code_avma: 0x1000, text_avma: 0x2000, bytes_avma: 3 };
 
 /// A code object, its texts and its line table, as interpreters of `objects` have them.
 fn with_code(page: &mut Page, objects: &ObjectLayout) {

@@ -35,10 +35,11 @@ use thread_state::{Finder, Getters};
 use tracer_common::python::{PYTHON_NONE, PythonLayout};
 
 /// Symbols that are looked for; `index` gives the place of one.
-const SYMBOLS: [&str; 13] = [
+const SYMBOLS: [&str; 14] = [
     "_PyRuntime",
     "PyEval_EvalFrameEx",
     "Py_Version",
+    "PyType_Type",
     "PyCode_Type",
     "PyUnicode_Type",
     "PyBytes_Type",
@@ -64,6 +65,8 @@ impl Symbols {
 /// Addresses, in the target, of the types that objects are checked against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TypeAddresses {
+    /// `PyType_Type`.
+    pub type_avma: u64,
     /// `PyCode_Type`.
     pub code_avma: u64,
     /// `PyUnicode_Type`.
@@ -91,6 +94,8 @@ pub struct PythonRuntime {
     pub eval: EvalCode,
     /// For checking objects.
     pub types: TypeAddresses,
+    /// Where `_PyRuntime` is; 0 where it was not found.
+    pub runtime_avma: u64,
 }
 
 impl PythonRuntime {
@@ -165,6 +170,7 @@ fn describe(
     };
     let layout = layout_of(target.tgid, version, landmarks);
     let types = TypeAddresses {
+        type_avma: avma("PyType_Type"),
         code_avma: landmarks.code_type_avma,
         text_avma: avma("PyUnicode_Type"),
         bytes_avma: avma("PyBytes_Type"),
@@ -185,6 +191,7 @@ fn describe(
         free_threaded: layout.is_some_and(|layout| layout.free_threaded),
         eval,
         types,
+        runtime_avma: landmarks.runtime_avma,
     };
     let unknown = |reason: &str| {
         Warning::new(

@@ -42,8 +42,12 @@ pub struct Segment {
     pub file_offset: u64,
     /// Bytes in the file.
     pub file_bytes: u64,
+    /// Bytes in memory: those behind the file's begin as zero (.bss).
+    pub memory_bytes: u64,
     /// Holds code.
     pub executable: bool,
+    /// Holds variables.
+    pub writable: bool,
 }
 
 /// A section.
@@ -142,7 +146,9 @@ impl Elf {
                     svma: segment.p_vaddr.get(e),
                     file_offset: segment.p_offset.get(e),
                     file_bytes: segment.p_filesz.get(e),
+                    memory_bytes: segment.p_memsz.get(e),
                     executable: segment.p_flags.get(e).0 & elf::PF_X.0 != 0,
+                    writable: segment.p_flags.get(e).0 & elf::PF_W.0 != 0,
                 }),
                 elf::PT_INTERP => image.has_interpreter = true,
                 elf::PT_DYNAMIC => image.is_dynamic = true,
@@ -328,10 +334,15 @@ mod tests {
     #[test]
     fn a_mapping_begins_at_the_page_border_before_its_segment() {
         let mut image = own_image();
-        image.segments = vec![
-            Segment { svma: 0, file_offset: 0, file_bytes: 0x1234, executable: false },
-            Segment { svma: 0x3234, file_offset: 0x1234, file_bytes: 0x800, executable: true },
-        ];
+        let segment = |svma, file_offset, file_bytes, executable| Segment {
+            svma,
+            file_offset,
+            file_bytes,
+            memory_bytes: file_bytes,
+            executable,
+            writable: false,
+        };
+        image.segments = vec![segment(0, 0, 0x1234, false), segment(0x3234, 0x1234, 0x800, true)];
         assert_eq!(image.code_svma_of(0x1000), Some(0x3000));
         assert_eq!(image.code_svma_of(0x1a33), Some(0x3a33));
         assert_eq!(image.code_svma_of(0x1a34), None);

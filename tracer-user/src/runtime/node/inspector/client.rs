@@ -135,6 +135,37 @@ impl Client {
         }
     }
 
+    /// Asks, and hands on what the events of one name say as they come, until the answer comes.
+    /// `take` may end it.
+    ///
+    /// # Errors
+    /// As [`Client::ask`], and what `take` says.
+    pub(super) fn ask_for_events(
+        &mut self,
+        method: &'static str,
+        params: &Value,
+        within: Duration,
+        name: &str,
+        mut take: impl FnMut(&str) -> Result<(), InspectorError>,
+    ) -> Result<(), InspectorError> {
+        let id = self.send(method, params)?;
+        let deadline = Instant::now() + within;
+        loop {
+            let Some(text) = self.receive(deadline)? else {
+                return Err(InspectorError::Timeout { method, after: within });
+            };
+            let envelope: Envelope<'_> =
+                serde_json::from_str(&text).map_err(|_| InspectorError::Nonsense(method))?;
+            if envelope.method.as_deref() == Some(name) {
+                take(envelope.params.map_or("", RawValue::get))?;
+            } else if let Some(answer) = self.sort(&text, method)?
+                && answer.id == Some(id)
+            {
+                return answer.answer(method).map(drop);
+            }
+        }
+    }
+
     /// Asks, and does not wait.
     ///
     /// # Errors

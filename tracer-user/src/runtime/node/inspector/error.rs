@@ -41,6 +41,12 @@ pub enum InspectorError {
     /// What came makes no sense.
     #[error("the answer to {0} makes no sense")]
     Nonsense(&'static str),
+    /// More came than can be.
+    #[error("{0} was answered with more than it can be")]
+    TooMuch(&'static str),
+    /// Whoever took in what came could not go on; they know why.
+    #[error("what came could not be taken in")]
+    NotTaken,
     /// Whoever waits for this wants it to end.
     #[error("the session ended first")]
     Interrupted,

@@ -176,12 +176,7 @@ impl Heap {
     /// milliseconds for each ten megabytes that are alive.
     pub fn profiles(&mut self) -> Result<Vec<HeapProfile>, InspectorError> {
         const METHOD: &str = "HeapProfiler.getSamplingProfile";
-        let mut profiles = Vec::new();
-        let began = Instant::now();
-        let answer = self.client.ask(METHOD, &json!({}), PROFILE_WITHIN)?;
-        let pause = began.elapsed();
-        let profile = Profile::parse(&answer).ok_or(InspectorError::Nonsense(METHOD))?;
-        profiles.push(HeapProfile { isolate: 0, profile, pause });
+        let mut profiles = vec![self.profile()?];
         for isolate in self.workers.keys().copied().collect::<Vec<_>>() {
             let began = Instant::now();
             match self.ask_worker(isolate, METHOD, &json!({}), ANSWER_WITHIN) {
@@ -233,6 +228,27 @@ impl Heap {
             None => "delete process.env.NODE_OPTIONS; ''".to_owned(),
         };
         evaluate(&mut self.client, &expression).map(drop)
+    }
+
+    /// The connection, while the sampler is at work.
+    pub fn client(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    /// The live objects of the main thread.
+    ///
+    /// # Errors
+    /// When they are not told in time.
+    ///
+    /// # Cost
+    /// As [`Heap::profiles`].
+    pub fn profile(&mut self) -> Result<HeapProfile, InspectorError> {
+        const METHOD: &str = "HeapProfiler.getSamplingProfile";
+        let began = Instant::now();
+        let answer = self.client.ask(METHOD, &json!({}), PROFILE_WITHIN)?;
+        let pause = began.elapsed();
+        let profile = Profile::parse(&answer).ok_or(InspectorError::Nonsense(METHOD))?;
+        Ok(HeapProfile { isolate: 0, profile, pause })
     }
 
     /// Ends the sampling, and gives the connection back.

@@ -9,6 +9,7 @@ mod http;
 mod namespace;
 mod options;
 mod profile;
+mod snapshot;
 mod sockets;
 mod workers;
 
@@ -19,6 +20,7 @@ pub use http::Endpoint;
 pub use namespace::enter as enter_network;
 pub use options::Options;
 pub use profile::{JsPlace, Profile, Sample};
+pub use snapshot::{SnapshotTaken, take_snapshot};
 pub use sockets::{is_taken, listening};
 
 use std::{net::SocketAddr, time::Duration};

@@ -84,6 +84,11 @@ impl Profile {
         sample.node
     }
 
+    /// The function of a node.
+    pub fn place(&self, node: usize) -> Option<&JsPlace> {
+        self.nodes.get(node).map(|(place, _)| place)
+    }
+
     /// The functions in it, some more than once.
     pub fn places(&self) -> impl Iterator<Item = &JsPlace> {
         self.nodes.iter().map(|(place, _)| place)

@@ -5,7 +5,7 @@
 //! # Sources
 //! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of Linux.
 
-use crate::{capture::MemoryLimit, target::status::read_bounded};
+use super::{mapping::through_root, status::read_bounded};
 use std::path::{Component, Path, PathBuf};
 
 /// Bytes of a small file that are read.
@@ -14,6 +14,24 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_DEPTH: usize = 64;
 /// Limits from here on are none: v1 says "no limit" by the largest number of whole pages.
 const UNLIMITED_BYTES: u64 = 1 << 60;
+
+/// What bounds memory, and how near it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// Path of the control group; `None` for the machine.
+    pub group: Option<String>,
+    /// The bound, bytes.
+    pub limit_bytes: u64,
+    /// What is used of it by whoever shares it, bytes.
+    pub used_bytes: u64,
+}
+
+impl MemoryLimit {
+    /// What is left, bytes.
+    pub fn room_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used_bytes)
+    }
+}
 
 /// Where a hierarchy is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +54,7 @@ pub fn read(tgid: u32) -> Vec<MemoryLimit> {
     if limits.is_empty() {
         let theirs = mounts_in(&text(Path::new(&format!("/proc/{tgid}/mountinfo"))));
         let through = |mount: Mount| {
-            let point = crate::target::mapping::through_root(tgid, &mount.point);
+            let point = through_root(tgid, &mount.point);
             Mount { point, ..mount }
         };
         let theirs: Vec<Mount> = theirs.into_iter().map(through).collect();
@@ -136,13 +154,8 @@ fn limit_v1(folder: &Path, name: &Path, is_own: bool) -> Option<MemoryLimit> {
 }
 
 fn limit(name: &Path, limit_bytes: u64, used_bytes: u64) -> Option<MemoryLimit> {
-    let name = name.display().to_string();
-    (limit_bytes < UNLIMITED_BYTES).then(|| MemoryLimit {
-        kind: "cgroup".into(),
-        name,
-        limit_bytes,
-        used_bytes,
-    })
+    let group = Some(name.display().to_string());
+    (limit_bytes < UNLIMITED_BYTES).then_some(MemoryLimit { group, limit_bytes, used_bytes })
 }
 
 /// What the machine has, from a text of /proc/meminfo.
@@ -150,7 +163,7 @@ fn machine(text: &str) -> Option<MemoryLimit> {
     let kib = |name| field(text, name).map(|kib| kib.saturating_mul(1024));
     let (limit_bytes, free) = (kib("MemTotal:")?, kib("MemAvailable:")?);
     let used_bytes = limit_bytes.saturating_sub(free);
-    Some(MemoryLimit { kind: "machine".into(), name: String::new(), limit_bytes, used_bytes })
+    Some(MemoryLimit { group: None, limit_bytes, used_bytes })
 }
 
 /// The number behind a name, of lines of both.
@@ -173,7 +186,10 @@ mod tests {
     }
 
     fn found(limits: &[MemoryLimit]) -> Vec<(&str, u64, u64)> {
-        limits.iter().map(|l| (l.name.as_str(), l.limit_bytes, l.used_bytes)).collect()
+        limits
+            .iter()
+            .filter_map(|l| Some((l.group.as_deref()?, l.limit_bytes, l.used_bytes)))
+            .collect()
     }
 
     #[test]
@@ -239,6 +255,6 @@ mod tests {
     #[test]
     fn this_machine_has_a_limit() {
         let limits = read(std::process::id());
-        assert_eq!(limits.last().map(|limit| limit.kind.as_str()), Some("machine"));
+        assert_eq!(limits.last().map(|limit| limit.group.is_none()), Some(true));
     }
 }

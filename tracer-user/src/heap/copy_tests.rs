@@ -1,0 +1,100 @@
+//! Copies of real processes.
+
+use super::*;
+use crate::heap::plan::plan;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+
+const LONG: Duration = Duration::from_secs(5);
+
+/// A Python that holds a known amount, and says where.
+fn holder(mib: usize) -> (Child, u64) {
+    let program = format!(
+        "import ctypes, sys, threading\n\
+         b = ctypes.create_string_buffer(b'\\x5a' * ({mib} << 20))\n\
+         r = ctypes.create_string_buffer(1)\n\
+         t = threading.Thread(target=sys.stdin.readline); t.start()\n\
+         print(ctypes.addressof(b), flush=True)\n\
+         t.join()\n"
+    );
+    let mut child = Command::new("python3")
+        .args(["-c", &program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (child, line.trim().parse().unwrap())
+}
+
+fn end(mut child: Child) {
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn memory_is_copied_as_it_is_live_and_stopped() {
+    let (child, avma) = holder(40);
+    let plan = plan(child.id()).unwrap();
+    assert!(plan.resident_bytes() > 40 << 20 && plan.resident_bytes() < 80 << 20);
+    let live = plan.live().unwrap();
+    let stopped = plan.stopped(LONG).unwrap();
+    for copied in [&live, &stopped] {
+        let bytes = copied.image.bytes(avma, 40 << 20).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == 0x5a));
+        assert_eq!(copied.reading.unread_bytes, 0, "{:?}", copied.notes);
+        assert!(copied.reading.copied_bytes >= plan.resident_bytes() / 10 * 9);
+        let stacks: Vec<&crate::heap::Region> = copied
+            .image
+            .regions()
+            .iter()
+            .filter(|region| matches!(region.kind, RegionKind::Stack { tid, .. } if tid != 0))
+            .collect();
+        assert_eq!(stacks.len(), 2, "{stacks:x?}");
+        let statics: Vec<_> = copied
+            .image
+            .regions()
+            .iter()
+            .filter_map(|region| match &region.kind {
+                RegionKind::Static { module } => Some((module.as_str(), region.range())),
+                _ => None,
+            })
+            .collect();
+        assert!(statics.iter().any(|(module, _)| module.contains("python3")), "{statics:?}");
+        assert!(statics.iter().any(|(module, _)| module.contains("libc.so")), "{statics:?}");
+    }
+    assert_eq!((live.reading.stopped_ns, live.threads.len()), (None, 0));
+    assert!(stopped.reading.stopped_ns.is_some());
+    assert_eq!(stopped.threads.len(), 2);
+    for thread in &stopped.threads {
+        assert!(stopped.image.contains(thread.stack_pointer_avma), "{thread:x?}");
+    }
+    end(child);
+}
+
+#[test]
+fn a_stop_that_would_be_too_long_is_refused_and_leaves_a_live_copy() {
+    let (child, avma) = holder(64);
+    let plan = plan(child.id()).unwrap();
+    let short = Duration::from_millis(1);
+    let error = plan.stopped(short).unwrap_err();
+    assert!(
+        matches!(error, CopyError::StopTooLong { estimated, allowed } if estimated > allowed),
+        "{error}"
+    );
+    let (copied, why) = plan.best(short).unwrap();
+    assert!(matches!(why, Some(CopyError::StopTooLong { .. })));
+    assert_eq!(copied.reading.stopped_ns, None);
+    assert_eq!(copied.image.bytes(avma, 8), Some(&[0x5a; 8][..]));
+    end(child);
+}
+
+#[test]
+fn a_process_that_ended_is_named() {
+    let (child, _) = holder(1);
+    let plan = plan(child.id()).unwrap();
+    end(child);
+    assert!(matches!(plan.live(), Err(CopyError::Ended(_) | CopyError::Target(_))));
+    assert!(matches!(plan.stopped(LONG), Err(CopyError::Ended(_) | CopyError::Target(_))));
+}
