@@ -162,8 +162,10 @@ fn two_moments_of_a_run_differ_by_what_came_between() {
         assert_eq!(found["totals"]["after"]["live_bytes"], second);
         seen.push(found["totals"]["before"]["live_bytes"].as_i64().expect("bytes"));
     }
-    assert!(seen.is_sorted(), "{seen:?}");
-    assert!(seen.contains(&first), "{seen:?} without the {first} of the first round");
+    // On a busy machine a tick may fall into the round, and see a block that it freed.
+    let round = seen.iter().position(|live| *live == first);
+    let round = round.unwrap_or_else(|| panic!("{seen:?} without the {first} of the first round"));
+    assert!(seen[round..].is_sorted(), "{seen:?}");
 }
 
 fn check_refused(before: &OsString, after: &OsString, words: &[&str]) {

@@ -11,7 +11,11 @@ use super::words;
 use crate::capture::Recording;
 use crate::growth::Limits;
 use crate::printable::printable;
-use crate::report::{self, Place, Rate, Report, WarningReport};
+use crate::report::{
+    self, ContainerReport, FrameReport, Nature, Place, Rate, Report, WarningReport,
+};
+use crate::stack::StackId;
+use crate::symbol::ARENA_FRAME;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Doubtful places that are kept.
@@ -125,7 +129,7 @@ fn by_cycles(recording: &Recording, moments: &Moments, rules: &Rules) -> Vec<Che
         groups.entry(key(place, rules, usize::MAX)).or_default().push(place);
     }
     let candidates = groups.values().filter(|group| moments.levels(group).rose()).count();
-    let run = Run { moments, work, candidates, rules };
+    let run = Run { recording, moments, work, candidates, rules };
     let mut findings = Vec::new();
     let mut left: BTreeMap<Key, (usize, Vec<&Place>)> = BTreeMap::new();
     for (key_of, group) in groups {
@@ -167,6 +171,7 @@ fn key(place: &Place, rules: &Rules, names: usize) -> Key {
 
 /// What all places of a run have in common.
 struct Run<'a> {
+    recording: &'a Recording,
     moments: &'a Moments,
     /// Bytes that the whole program allocated in each cycle.
     work: Vec<u64>,
@@ -175,8 +180,23 @@ struct Run<'a> {
     rules: &'a Rules,
 }
 
+impl Run<'_> {
+    /// Who holds what these places left, which `containers` fill, and whether anybody does.
+    fn held_by(
+        &self,
+        places: &[&Place],
+        containers: &[ContainerReport],
+    ) -> (Vec<String>, Option<Nature>) {
+        let stacks: Vec<StackId> = places.iter().flat_map(|place| place.stacks.clone()).collect();
+        let mut lines = report::filled_by_these(containers);
+        let (held_by, nature) = report::held_by(self.recording, &stacks);
+        lines.extend(held_by);
+        (lines, nature)
+    }
+}
+
 fn finding((suppressed, _, name): &Key, places: &[&Place], run: &Run<'_>) -> Option<CheckFinding> {
-    let Run { moments, work, candidates, rules } = run;
+    let Run { moments, work, candidates, rules, .. } = run;
     let levels = Levels { work: work.clone(), ..moments.levels(places) };
     let (changes_bytes, changes_blocks) = (levels.changes(), levels.block_changes());
     let cycles = changes_bytes.len().max(1) as f64;
@@ -197,6 +217,11 @@ fn finding((suppressed, _, name): &Key, places: &[&Place], run: &Run<'_>) -> Opt
     let shown = places.iter().max_by(|a, b| held(a).total_cmp(&held(b)))?;
     let stacks: BTreeSet<_> = places.iter().map(|place| &place.frames).collect();
     let domains: BTreeSet<_> = places.iter().map(|place| place.domain).collect();
+    let containers = match is_arena(shown.frames.first()) {
+        true => report::grown_containers(run.recording),
+        false => Vec::new(),
+    };
+    let (held_by, nature) = run.held_by(places, &containers);
     Some(CheckFinding {
         disposition,
         key: name.clone(),
@@ -209,11 +234,19 @@ fn finding((suppressed, _, name): &Key, places: &[&Place], run: &Run<'_>) -> Opt
         suppressed_by: suppressed.map(|index| rules.suppressions[index].pattern.clone()),
         changes_bytes,
         changes_blocks,
+        held_by,
+        nature,
+        containers,
         stacks: stacks.len(),
         application_frame: shown.application.first().copied(),
         truncated: shown.truncated,
         frames: shown.frames.clone(),
     })
+}
+
+/// Whether it is memory that Python's small objects lie in, whose stack says nothing of who fills it.
+pub(super) fn is_arena(leaf: Option<&FrameReport>) -> bool {
+    leaf.is_some_and(|leaf| leaf.function == ARENA_FRAME)
 }
 
 fn of_pattern(

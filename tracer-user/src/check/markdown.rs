@@ -52,7 +52,10 @@ fn write_all(out: &mut String, check: &Check) -> fmt::Result {
 
 fn write_stack(out: &mut String, finding: &CheckFinding) -> fmt::Result {
     writeln!(out, "\n<details><summary>{}</summary>\n", html(&place(finding)))?;
-    writeln!(out, "<pre>")?;
+    for line in &finding.held_by {
+        writeln!(out, "- {}", escaped(line))?;
+    }
+    writeln!(out, "{}<pre>", if finding.held_by.is_empty() { "" } else { "\n" })?;
     for (index, frame) in finding.frames.iter().take(MAX_FRAMES).enumerate() {
         let mark = if Some(index) == finding.application_frame { "&#62;" } else { " " };
         writeln!(out, "{mark} {:<6} {}", frame.kind.name(), html(&label(frame)))?;

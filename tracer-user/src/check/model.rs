@@ -1,7 +1,7 @@
 //! What `outlive check` has to say. Serialises as its JSON (docs/check-schema.md): a changed or
 //! removed field raises [`SCHEMA_VERSION`], an added one does not.
 
-use crate::report::{FrameReport, Rate, WarningReport};
+use crate::report::{ContainerReport, FrameReport, Nature, Rate, WarningReport};
 use serde::Serialize;
 
 /// Version of the JSON.
@@ -173,6 +173,14 @@ pub struct CheckFinding {
     pub changes_bytes: Vec<i64>,
     /// Change of live blocks in each cycle that counts.
     pub changes_blocks: Vec<i64>,
+    /// Who holds its blocks, or that nothing points to them any more, in words; empty where the
+    /// heap was not looked at.
+    pub held_by: Vec<String>,
+    /// Whether it is held by the program or lost; `None` where that is not known.
+    pub nature: Option<Nature>,
+    /// The container that it is about, or where it is memory for Python's small objects, those that
+    /// grew; a few.
+    pub containers: Vec<ContainerReport>,
     /// Its distinct stacks.
     pub stacks: usize,
     /// Of the stack that leaves most: index of the nearest application frame in `frames`.

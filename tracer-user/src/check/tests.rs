@@ -1,7 +1,10 @@
 //! Whole answers on recordings that were made up, and names that were chosen to do harm.
 
 use super::*;
-use crate::capture::{Mark, Meta, RecordedWarning, Recording, TargetMeta};
+use crate::capture::{
+    BlocksOfStack, Chain, GrownContainer, HeapMeta, HeapReading, Mark, Meta, RecordedWarning,
+    Recording, TargetMeta,
+};
 use crate::report::Detail;
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId};
 use crate::tick::{SiteReading, Tick};
@@ -271,4 +274,69 @@ fn sarif_names_files_relative_to_the_repository() {
         result["partialFingerprints"],
         again["runs"][0]["results"][0]["partialFingerprints"]
     );
+}
+
+#[test]
+fn memory_for_small_objects_is_told_by_the_container_that_fills_it() {
+    let mut recording = recording(&[Leak { function: "x", blocks: 1, bytes: 1 << 20 }], 70);
+    let stack = recording.stacks.get_mut(&StackId(0xa0)).expect("the stack");
+    stack.domain = Domain::Mmap;
+    stack.frames = vec![Frame::bare(FrameKind::Native, crate::symbol::ARENA_FRAME)];
+    let container = |path: &str, last| GrownContainer {
+        type_name: "dict".into(),
+        chain: Chain { steps: path.split(" -> ").map(str::to_owned).collect(), ..Chain::default() },
+        lengths: vec![(1_000_000_000, 100), (9_000_000_000, last)],
+        held_bytes: last * 500,
+        ..GrownContainer::default()
+    };
+    recording.meta.heaps = vec![HeapMeta {
+        containers: vec![
+            container("app.LEVEL", 100),
+            container("app.STORE -> Store._sessions", 18_100),
+            container("app.STORE -> Store._sessions['k'] -> Session.rows", 900),
+        ],
+        ..HeapMeta::default()
+    }];
+    let check = judged(&recording, &rules());
+    let (sentence, finding) = (&check.sentence, &check.findings[0]);
+    assert!(sentence.contains("[pymalloc arena], filled by Store._sessions"), "{sentence}");
+    let names: Vec<_> = finding.containers.iter().map(|of| of.name.as_str()).collect();
+    assert_eq!(names, ["Store._sessions"]);
+    assert_eq!(finding.key, "[pymalloc arena]", "a baseline's key stays what it was");
+    let line = "filled by Store._sessions: dict of 18,100 entries, 18,000 of them new in this window, held by app.STORE -> Store._sessions";
+    assert_eq!(finding.held_by, [line]);
+    assert!(text(&check, false, Detail::Folded).contains(line));
+    assert!(markdown(&check).contains("filled by Store.\\_sessions: dict of 18,100"));
+    assert!(json(&check).contains("\"name\": \"Store._sessions\""));
+    recording.meta.heaps.clear();
+    assert!(judged(&recording, &rules()).findings[0].containers.is_empty());
+}
+
+#[test]
+fn what_is_lost_is_told_from_what_is_held() {
+    let mut recording = recording(&[flush()], 70);
+    let heap = |unread_bytes| HeapMeta {
+        readings: vec![HeapReading {
+            stopped_ns: Some(1_000_000),
+            unread_bytes,
+            ..HeapReading::default()
+        }],
+        blocks: vec![BlocksOfStack {
+            stack: 0xa0,
+            blocks: 24,
+            bytes: 98_304,
+            lost_blocks: 24,
+            lost_bytes: 98_304,
+            ..BlocksOfStack::default()
+        }],
+        ..HeapMeta::default()
+    };
+    recording.meta.heaps = vec![heap(0)];
+    let lost = judged(&recording, &rules());
+    assert!(lost.sentence.contains("every cycle lost since Store.flush"), "{}", lost.sentence);
+    assert!(json(&lost).contains("\"nature\": \"lost\""));
+    recording.meta.heaps = vec![heap(4096)];
+    let unsure = judged(&recording, &rules());
+    assert!(unsure.sentence.contains("left (no pointer to it was seen) since"));
+    assert!(unsure.findings[0].held_by[0].contains("4.0 KiB could not be read"));
 }

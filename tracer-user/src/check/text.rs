@@ -83,6 +83,7 @@ fn write_finding(
         let more = if changes.len() > MAX_CHANGES { "..." } else { "" };
         writeln!(out, "   cycle by cycle: {}{more}", shown.join(", "))?;
     }
+    finding.held_by.iter().try_for_each(|line| writeln!(out, "   {line}"))?;
     write_stack(out, &finding.frames, finding.application_frame, finding.truncated, detail)
 }
 

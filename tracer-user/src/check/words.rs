@@ -3,7 +3,7 @@
 use super::judge::Pattern;
 use super::model::{Check, CheckFinding, Disposition, Status, Unit};
 use crate::printable::printable;
-use crate::report::label;
+use crate::report::{Nature, label};
 use crate::units;
 
 /// What each cycle leaves behind.
@@ -37,9 +37,16 @@ pub(super) fn per(bytes: f64, unit: Unit) -> String {
 
 /// Where a finding is, in one line.
 pub(super) fn place(finding: &CheckFinding) -> String {
-    match finding.place() {
+    let place = match finding.place() {
         Some(frame) => label(frame),
         None => printable(&finding.key),
+    };
+    match finding.containers.first() {
+        // What grows is named, whatever place the memory for it has.
+        Some(container) if !place.contains(&printable(&container.name)) => {
+            format!("{place}, filled by {}", printable(&container.name))
+        }
+        _ => place,
     }
 }
 
@@ -71,8 +78,9 @@ pub(super) fn sentence(check: &Check) -> String {
                 others => format!(", and {others} more places"),
             };
             format!(
-                "GROWTH: {} held since {}{others}: {} over the budget of {}{tolerated}.",
+                "GROWTH: {} {} {}{others}: {} over the budget of {}{tolerated}.",
                 first.pattern,
+                Nature::verb(first.nature),
                 place(first),
                 per(check.counted_bytes - check.budget_bytes as f64, unit),
                 per(check.budget_bytes as f64, unit),

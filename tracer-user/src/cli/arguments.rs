@@ -1,11 +1,13 @@
 //! Arguments as they are typed. What they mean is `session::Config`.
 
 mod check;
+mod heap;
 
 pub use check::{Budget, Check};
+pub use heap::Heap;
 
 use crate::{
-    session::JsHeapMode,
+    session::{HeapSettings, JsHeapMode},
     units::{parse_duration, parse_size},
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -64,6 +66,9 @@ Examples:
     /// Fail when a program's work leaves memory behind: a gate for CI (needs root)
     #[command(after_help = check::EXAMPLES)]
     Check(Box<Check>),
+    /// Say what the objects of a process are, what of them grew, and who holds it (needs root)
+    #[command(after_help = heap::EXAMPLES)]
+    Heap(Heap),
     /// Make a report from a capture, here or on another machine
     #[command(after_help = "\
 Examples:
@@ -149,20 +154,52 @@ pub struct Watch {
     /// 16 to 512 KiB apart.
     #[arg(long, value_name = "BYTES", value_parser = sampling_interval)]
     pub js_heap_interval: Option<u64>,
+    /// At the end, when no probe is left, have V8 make a snapshot of its heap, and say which objects
+    /// are in it and who holds them (implies --js-heap). The program stands still meanwhile, for up
+    /// to 50 seconds per 100 MB of heap on a busy machine, and needs up to 13 times the heap's size of
+    /// memory more (with small objects; strings take little). Both are said before, and nothing is done where its memory limit would not allow it. The
+    /// snapshot is evaluated by outlive and kept nowhere.
+    #[arg(long, conflicts_with = "no_js_heap")]
+    pub js_retainers: bool,
     /// Have V8 collect all garbage before the last reading (through its inspector), so that
     /// Buffers which nobody holds are gone.
     #[arg(long)]
     pub force_gc: bool,
+    /// Leave the heap alone: do not look, from outside, at which Python objects and containers grow
+    /// and who holds them, nor whether anything points to the blocks of findings.
+    #[arg(long)]
+    pub no_heap: bool,
+    /// The longest that the process may be stopped, once and at the end, while its memory is copied;
+    /// where that would take longer it is copied while it runs.
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = positive_duration, conflicts_with_all = ["no_stop", "no_heap"])]
+    pub max_stop: Duration,
+    /// Never stop the process. Who holds what is then less sure.
+    #[arg(long, conflicts_with = "no_heap")]
+    pub no_stop: bool,
+    /// Leave out keys of dictionaries where it is told who holds what.
+    #[arg(long)]
+    pub hide_keys: bool,
     /// Do not follow mmap, munmap, mremap, brk and sbrk.
     #[arg(long)]
     pub no_mappings: bool,
 }
 
 impl Watch {
+    /// What was said of heaps, as it is meant.
+    pub fn heap(&self, is_command: bool) -> HeapSettings {
+        HeapSettings {
+            read: !self.no_heap,
+            max_stop: (!self.no_stop).then_some(self.max_stop),
+            hide_keys: self.hide_keys,
+            is_command,
+        }
+    }
+
     /// What was said of the JavaScript heap, as it is meant.
     pub fn js_heap_mode(&self) -> JsHeapMode {
         match (self.no_js_heap, self.js_heap) {
             (true, _) => JsHeapMode::Never,
+            (false, None) if self.js_retainers => JsHeapMode::Asked,
             (false, None) => JsHeapMode::IfListening,
             (false, Some(JsHeap::Asked)) => JsHeapMode::Asked,
             (false, Some(JsHeap::Force)) => JsHeapMode::Force,

@@ -4,6 +4,7 @@
 mod arguments;
 mod check;
 mod diff;
+mod heap;
 mod look;
 mod moment;
 mod report;
@@ -32,6 +33,7 @@ pub fn run() -> ExitCode {
         Verb::Attach(verb) => trace::attach(verb, arguments.verbose, arguments.quiet),
         Verb::Run(verb) => trace::run(verb, arguments.verbose, arguments.quiet),
         Verb::Check(verb) => check::check(*verb, arguments.verbose, arguments.quiet),
+        Verb::Heap(verb) => heap::heap(verb, arguments.quiet),
         Verb::Report(verb) => report::report(&verb),
         Verb::Diff(verb) => diff::diff(&verb),
         Verb::Plan(verb) => look::plan(&verb),

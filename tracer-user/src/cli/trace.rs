@@ -31,6 +31,7 @@ pub fn run(verb: Run, verbose: u8, quiet: bool) -> Result<u8> {
 
 /// What was typed, as it is meant.
 pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Config {
+    let is_command = matches!(whom, Whom::Command(_));
     Config {
         whom,
         duration: watch.duration,
@@ -47,6 +48,8 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         python_objects: watch.python_objects,
         js_heap: watch.js_heap_mode(),
         js_heap_interval_bytes: watch.js_heap_interval,
+        js_retainers: watch.js_retainers,
+        heap: watch.heap(is_command),
         force_gc: watch.force_gc,
         kernel_log: verbose >= 2,
         progress: !quiet && std::io::stderr().is_terminal(),

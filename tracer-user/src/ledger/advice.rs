@@ -24,12 +24,21 @@ pub struct Advice {
     pub bytes: u64,
 }
 
-/// What there is to say, the largest part first. `has_js_heap`: V8's heap was looked into;
+/// What was looked into, so that its objects are told elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    /// V8's heap.
+    pub js_heap: bool,
+    /// Python's objects.
+    pub python: bool,
+}
+
+/// What there is to say, the largest part first. `inside`: what was looked into;
 /// `other_allocators`: names of those that serve the program beside glibc's.
 pub fn advice(
     account: &Account,
     window: &Window<'_>,
-    has_js_heap: bool,
+    inside: Inside,
     other_allocators: &[String],
 ) -> Vec<Advice> {
     let growth = account.change_bytes();
@@ -60,7 +69,7 @@ pub fn advice(
             Kind::Unexplained,
         ] {
             if let Some(bytes) = is(kind, MUCH) {
-                found.extend(unattributed(kind, bytes, has_js_heap));
+                found.extend(unattributed(kind, bytes, inside));
             }
         }
     }
@@ -148,14 +157,15 @@ fn retention(bytes: u64, growth: u64, window: &Window<'_>, others: &[String]) ->
 }
 
 /// Memory in which outlive does not see who holds it.
-fn unattributed(kind: Kind, bytes: u64, has_js_heap: bool) -> Option<Advice> {
+fn unattributed(kind: Kind, bytes: u64, inside: Inside) -> Option<Advice> {
     let size = units::bytes(bytes);
     let (sentence, advice) = match kind {
+        Kind::PythonArenas if inside.python => return None,
         Kind::PythonArenas => (
             format!("{size} of the growth are Python's arenas: objects of up to 512 bytes"),
             "Start the program with `outlive run --python-objects` to see which lines hold them.",
         ),
-        Kind::V8Heap if has_js_heap => (
+        Kind::V8Heap if inside.js_heap => (
             format!(
                 "{size} of the growth are V8's heap beyond the objects that samples show: garbage that waits for a collection, or free pages"
             ),
@@ -220,7 +230,7 @@ mod tests {
             floor_bytes: 0,
             has_other_allocator: false,
         };
-        advice(&reconcile(&window), &window, false, &[])
+        advice(&reconcile(&window), &window, Inside::default(), &[])
     }
 
     fn residency(class: Class, bytes: u64) -> Residency {

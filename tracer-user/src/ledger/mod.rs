@@ -9,7 +9,7 @@ mod reconcile;
 mod smaps;
 
 pub use account::{Account, Kind, Row};
-pub use advice::{Advice, advice};
+pub use advice::{Advice, Inside, advice};
 pub use classify::{Known, Sums, classify};
 pub use reconcile::{Live, Window, chunk_overhead_bytes, reconcile};
 pub use smaps::{Region, read};

@@ -4,6 +4,7 @@ use super::evidence::{self, Evidence};
 use super::findings::findings;
 use super::focus::application_frame;
 use super::groups;
+use super::heap;
 use super::javascript;
 use super::ledger;
 use super::loss::losses;
@@ -31,9 +32,14 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let owners = Owners::of(recording);
     let profiles = Profiles::of(recording);
     let (mut judged, seen_inside) = judged_sites(recording, &owners, &profiles, limits);
-    let groups = groups::judge(recording, &profiles, &mut judged, limits);
+    let mut containers = heap::judge(recording, limits);
+    let beside = containers.iter().filter_map(|container| container.judgement.p_value);
+    let groups = groups::judge(recording, &profiles, &mut judged, limits, beside);
+    let watched_ns = recording.meta.window.duration_ns;
+    containers.iter_mut().for_each(|container| container.hold(&groups.level, watched_ns));
     let growing = findings(recording, &judged, &groups.growing);
-    let pending = findings(recording, &judged, &groups.pending);
+    let growing = heap::join(recording, &owners, growing, &containers);
+    let pending = heap::answer(recording, findings(recording, &judged, &groups.pending));
     let processes = processes::rows(recording, &judged, limits);
     let merged_sites = processes::merged_sites(&owners, &judged, &profiles, limits, &groups.level);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
@@ -80,6 +86,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         python_objects: None,
         node: recording.meta.node.clone(),
         v8_heaps: v8::heaps(recording, limits),
+        heaps: recording.meta.heaps.clone(),
         warnings: recording
             .warnings
             .iter()
@@ -135,6 +142,8 @@ fn python_objects(recording: &Recording, sites: &[Site]) -> Option<PythonObjects
 struct Group {
     /// The first of them.
     id: StackId,
+    /// All of them.
+    stacks: Vec<StackId>,
     /// Its frames.
     frames: Vec<FrameReport>,
     totals: Totals,
@@ -148,6 +157,8 @@ type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
 /// A site with all that it was judged by.
 pub(super) struct Judged {
     pub(super) site: Site,
+    /// The stacks that it is.
+    pub(super) stacks: Vec<StackId>,
     pub(super) judgement: Judgement,
     /// Place in the table of processes.
     pub(super) process: Option<usize>,
@@ -214,14 +225,21 @@ pub(super) fn judged_sites(
             if !v8::are_page_frames(&frames) {
                 frames.iter_mut().zip(&stack.frames).for_each(|(own, of)| own.offset = of.offset);
             }
-            Group { id, frames, totals: Totals::default(), series: Series::default() }
+            Group {
+                id,
+                stacks: Vec::new(),
+                frames,
+                totals: Totals::default(),
+                series: Series::default(),
+            }
         });
+        group.stacks.push(id);
         group.totals = group.totals + totals;
         group.series.add(&recording.aggregate.series(id));
     }
     let mut judged = Vec::with_capacity(groups.len());
     for ((process, (domain, truncated, _)), group) in groups {
-        let Group { id, frames, totals, series } = group;
+        let Group { id, stacks, frames, totals, series } = group;
         let attached_ns = owners.attached_ns(process);
         // Until then it is zero, and a leak in a worker that came late would be a step.
         let evidence = evidence::of(recording, process, domain, &frames, totals);
@@ -259,8 +277,16 @@ pub(super) fn judged_sites(
             frames,
         };
         let unjudged = Judgement::plain(judgement.verdict, None, Vec::new());
-        let mut part =
-            Judged { site, judgement: unjudged, process, attached_ns, evidence, totals, series };
+        let mut part = Judged {
+            site,
+            stacks,
+            judgement: unjudged,
+            process,
+            attached_ns,
+            evidence,
+            totals,
+            series,
+        };
         part.take(judgement);
         judged.push(part);
     }

@@ -2,6 +2,7 @@
 
 use super::build::{Judged, estimate, rate, total};
 use super::groups::Group;
+use super::heap::ByStack;
 use super::model::*;
 use super::processes;
 use super::resident;
@@ -10,19 +11,19 @@ use crate::growth::Interval;
 use std::collections::BTreeSet;
 
 /// The groups, fastest first.
-pub(super) fn findings(recording: &Recording, judged: &[Judged], groups: &[Group]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
+pub(super) fn findings(recording: &Recording, judged: &[Judged], groups: &[Group]) -> Vec<ByStack> {
+    let mut findings: Vec<ByStack> =
         groups.iter().filter_map(|group| finding(recording, judged, group)).collect();
-    findings
-        .sort_by(|a, b| b.growth_bytes_per_s.estimate.total_cmp(&a.growth_bytes_per_s.estimate));
-    let all: f64 = findings.iter().map(|finding| finding.growth_bytes_per_s.estimate).sum();
-    for finding in &mut findings {
-        finding.share_of_growth = finding.growth_bytes_per_s.estimate / all;
+    let estimate = |part: &ByStack| part.finding.growth_bytes_per_s.estimate;
+    findings.sort_by(|a, b| estimate(b).total_cmp(&estimate(a)));
+    let all: f64 = findings.iter().map(estimate).sum();
+    for part in &mut findings {
+        part.finding.share_of_growth = part.finding.growth_bytes_per_s.estimate / all;
     }
     findings
 }
 
-fn finding(recording: &Recording, judged: &[Judged], group: &Group) -> Option<Finding> {
+fn finding(recording: &Recording, judged: &[Judged], group: &Group) -> Option<ByStack> {
     let all: Vec<&Judged> = group.sites.iter().map(|index| &judged[*index]).collect();
     // Beside sites that grow by themselves the others are there for the rate alone.
     let grow = |part: &&Judged| part.judgement.verdict == group.judgement.verdict;
@@ -37,7 +38,8 @@ fn finding(recording: &Recording, judged: &[Judged], group: &Group) -> Option<Fi
     let live_bytes = total(sites.iter().copied(), |site| site.live_bytes);
     let domains: BTreeSet<&str> = sites.iter().map(|site| site.domain).collect();
     let judgement = &group.judgement;
-    Some(Finding {
+    let stacks = parts.iter().flat_map(|part| part.stacks.iter().copied()).collect();
+    let finding = Finding {
         application_frame: FrameReport { offset: None, ..application_frame.clone() },
         source_line: None,
         verdict: judgement.verdict.name(),
@@ -57,7 +59,9 @@ fn finding(recording: &Recording, judged: &[Judged], group: &Group) -> Option<Fi
         domains: domains.into_iter().collect(),
         sites: sites.iter().map(|site| site.id.clone()).collect(),
         processes: processes::parts_of_finding(&sites),
-    })
+        heap: HeapAnswers::default(),
+    };
+    Some(ByStack { finding, stacks })
 }
 
 /// Errors that do not depend on each other.

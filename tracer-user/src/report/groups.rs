@@ -70,8 +70,12 @@ pub(super) struct Level {
 }
 
 impl Level {
-    fn of<'a>(judgements: impl Iterator<Item = &'a Judgement>) -> Self {
-        let p_values: Vec<f64> = judgements.filter_map(|judgement| judgement.p_value).collect();
+    fn of<'a>(
+        judgements: impl Iterator<Item = &'a Judgement>,
+        beside: impl Iterator<Item = f64>,
+    ) -> Self {
+        let p_values = judgements.filter_map(|judgement| judgement.p_value);
+        let p_values: Vec<f64> = p_values.chain(beside).collect();
         let tests = p_values.len();
         Self { p_value: holm(p_values, FAMILY_LEVEL), tests }
     }
@@ -97,12 +101,14 @@ fn is_nameless(function: &str) -> bool {
     last.is_empty() || last.starts_with('<') || function.contains("anonymous")
 }
 
-/// Judges the sites by their places, and takes back what is not sure enough among so many.
+/// Judges the sites by their places, and takes back what is not sure enough among so many;
+/// `beside` are the chances of what else is judged in the report.
 pub(super) fn judge(
     recording: &Recording,
     profiles: &Profiles,
     judged: &mut [Judged],
     limits: &Limits,
+    beside: impl Iterator<Item = f64>,
 ) -> Groups {
     let mut places: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
     for (index, part) in judged.iter().enumerate() {
@@ -115,8 +121,8 @@ pub(super) fn judge(
     let of_sums = sums.iter().flatten().filter(|sum| sum.sites.len() > 1).map(|sum| &sum.judgement);
     let callers = inlined::groups(judged, &together);
     let of_callers = callers.iter().map(|group| &group.judgement);
-    let level =
-        Level::of(judged.iter().map(|part| &part.judgement).chain(of_sums).chain(of_callers));
+    let of_sites = judged.iter().map(|part| &part.judgement);
+    let level = Level::of(of_sites.chain(of_sums).chain(of_callers), beside);
     let watched_ns = recording.meta.window.duration_ns;
     let hold = |judgement| level.hold(judgement, watched_ns);
     for part in judged.iter_mut() {

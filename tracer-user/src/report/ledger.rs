@@ -1,6 +1,7 @@
 //! The ledger in the report: where resident memory went, and when it reaches a limit. Of the target
 //! process alone, whoever else is followed.
 
+use super::heap::is_counted;
 use super::model::*;
 use super::processes::Owners;
 use super::v8;
@@ -8,8 +9,8 @@ use crate::aggregate::Series;
 use crate::capture::Recording;
 use crate::growth::{Interval, theil_sen};
 use crate::ledger::{
-    self, Account, Advice, Kind, Live, Row, Window, chunk_overhead_bytes, limit::first_reached,
-    reconcile,
+    self, Account, Advice, Inside, Kind, Live, Row, Window, chunk_overhead_bytes,
+    limit::first_reached, reconcile,
 };
 use crate::stack::{Domain, Stack, StackId};
 use crate::symbol::ARENA_FRAME;
@@ -46,10 +47,11 @@ pub(super) fn ledger(recording: &Recording, owners: &Owners<'_>) -> Option<Ledge
         has_other_allocator: !recording.meta.other_allocators.is_empty(),
     };
     let account = reconcile(&window);
+    let python = is_counted(&recording.meta.heaps, recording.meta.target.pid);
     let advice = ledger::advice(
         &account,
         &window,
-        v8::is_seen_inside(recording),
+        Inside { js_heap: v8::is_seen_inside(recording), python },
         &recording.meta.other_allocators,
     );
     let rows = account.rows.iter().map(|row| LedgerRow {

@@ -10,6 +10,8 @@ mod folded;
 #[cfg(test)]
 mod group_tests;
 mod groups;
+mod heap;
+pub mod heap_look;
 mod inlined;
 mod javascript;
 mod json;
@@ -40,6 +42,9 @@ mod v8_tests;
 
 pub use build::build;
 pub use folded::render as folded;
+pub use heap::{
+    WantedStack, filled_by_these, grown_containers, held_by, held_by_of, wanted_stacks,
+};
 pub use json::render as json;
 pub use markdown::render as markdown;
 pub use model::*;

@@ -12,7 +12,7 @@ use super::v8::are_page_frames;
 use crate::aggregate::Series;
 use crate::capture::Recording;
 use crate::growth::{Collections, Limits};
-use crate::stack::FrameKind;
+use crate::stack::{FrameKind, StackId};
 
 /// Frames of the application that a place is named by.
 const MAX_NAMED: usize = 3;
@@ -22,6 +22,8 @@ const MAX_NAMED: usize = 3;
 pub struct Place {
     /// Kind of memory.
     pub domain: &'static str,
+    /// The stacks that it is.
+    pub stacks: Vec<StackId>,
     /// Leaf first.
     pub frames: Vec<FrameReport>,
     /// Indices of the frames that belong to the application, the nearest first; a few.
@@ -52,6 +54,7 @@ pub fn places(recording: &Recording) -> Vec<Place> {
         let application = application_frames(&frames, judged.site.application_frame, exe);
         Place {
             domain: judged.site.domain,
+            stacks: judged.stacks,
             names: application.iter().map(|index| named(&frames[*index], exe)).collect(),
             application,
             truncated: judged.site.truncated,

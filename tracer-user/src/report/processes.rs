@@ -60,6 +60,11 @@ impl<'a> Owners<'a> {
         self.recording.meta.processes[process].pid
     }
 
+    /// The process with that ID whose heap was looked at: of several the last.
+    pub(super) fn of_pid(&self, pid: u32) -> Option<usize> {
+        self.recording.meta.processes.iter().rposition(|process| process.pid == pid)
+    }
+
     /// Path of its program; the target's where the process is not known.
     pub(super) fn exe(&self, process: Option<usize>) -> &str {
         process.map_or(&self.recording.meta.target.exe, |process| {

@@ -92,7 +92,8 @@ pub(super) fn fill(findings: &mut [Finding], lines: &[SourceLine]) {
     let texts: BTreeMap<(&str, u32), &str> =
         lines.iter().map(|line| ((line.file.as_str(), line.line), line.text.as_str())).collect();
     for finding in findings {
-        let frame = &finding.application_frame;
+        // A container has none of its own: whoever fills it has.
+        let frame = finding.heap.allocated_at.first().unwrap_or(&finding.application_frame);
         let place = frame.file.as_deref().zip(frame.line);
         finding.source_line =
             place.and_then(|place| texts.get(&place)).map(|text| (*text).to_owned());

@@ -39,13 +39,23 @@ fn grown(report: &Report) -> Option<String> {
     let per_hour = |bytes_per_s: f64| units::unsigned(bytes_per_s * 3600.0 / 1e6);
     let sure = top.confidence.map_or(String::new(), |confidence| format!(", {}", sure(confidence)));
     Some(format!(
-        "{} ({} .. {}) held since {}{sure}{}",
+        "{} ({} .. {}) {} {}{sure}{}",
         units::megabytes_per_hour(rate.estimate),
         per_hour(rate.low),
         per_hour(rate.high),
+        verb(top),
         label(&top.application_frame),
         more(report.findings.len()),
     ))
+}
+
+/// What a finding's place has to do with its memory.
+fn verb(finding: &Finding) -> &'static str {
+    match (finding.heap.subject, finding.heap.nature) {
+        (Subject::Container, _) => "held by",
+        (Subject::Type, _) => "in objects of type",
+        (Subject::Stack, nature) => Nature::verb(nature),
+    }
 }
 
 fn more(findings: usize) -> String {

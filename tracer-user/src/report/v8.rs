@@ -72,7 +72,10 @@ pub(super) fn not_by_itself(judgement: Judgement) -> Judgement {
 
 /// Whether the objects in V8's heap are among the sites.
 pub(super) fn is_seen_inside(recording: &Recording) -> bool {
-    recording.raw_stacks.values().any(|raw| raw.domain == Domain::V8)
+    let node = recording.meta.node.as_ref();
+    // Where nothing that was sampled is alive there is no site.
+    node.and_then(|node| node.js_heap.as_ref()).is_some_and(|js_heap| js_heap.profiles > 0)
+        || recording.raw_stacks.values().any(|raw| raw.domain == Domain::V8)
         || recording.stacks.values().any(|stack| stack.domain == Domain::V8)
 }
 

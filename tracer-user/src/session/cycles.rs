@@ -267,6 +267,11 @@ impl Session {
     fn settled(&mut self, cycles: &mut Cycles, cycle: Option<u32>) -> Result<Option<EndReason>> {
         self.mark(cycle);
         cycles.story.ended += u32::from(cycle.is_some());
+        let is_by_cycles = cycles.schedule.cycle.is_some();
+        if let Some(heap) = self.heaps.get_mut(&self.tgid).filter(|_| is_by_cycles) {
+            let Schedule { warm_up, cycles: counted, .. } = cycles.schedule;
+            heap.cycles_ended(cycle.map_or(0, |cycle| cycle + 1), warm_up, counted);
+        }
         if cycles.schedule.tell {
             self.tell_of(cycles, cycle);
         }

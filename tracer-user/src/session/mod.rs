@@ -10,6 +10,9 @@ mod descriptor;
 mod epoch;
 mod first_thread;
 mod guardian;
+mod heap;
+mod heap_look;
+mod heaps;
 mod held;
 mod images;
 mod insistence;
@@ -33,6 +36,8 @@ mod v8_outside;
 mod watch;
 
 pub use cycles::{Schedule, Setback, Story};
+pub use heap::Settings as HeapSettings;
+pub use heap_look::{HeapLook, HeapLooked, look_at_heap};
 pub use output::{write_beside, write_for_others, write_reports};
 pub use privilege::require_privileges;
 
@@ -94,6 +99,10 @@ pub struct Config {
     /// Mean distance between two samples of the JavaScript heap, bytes; `None` for one that suits
     /// the program.
     pub js_heap_interval_bytes: Option<u64>,
+    /// Whether a snapshot of the JavaScript heap is to say who holds what in it.
+    pub js_retainers: bool,
+    /// How heaps are looked at from outside.
+    pub heap: HeapSettings,
     /// Whether V8 is to collect all garbage before the last reading.
     pub force_gc: bool,
     /// Whether debug messages of the kernel side are wanted.
@@ -102,6 +111,18 @@ pub struct Config {
     pub progress: bool,
     /// What is to be done to the target meanwhile, by `outlive check`.
     pub schedule: Option<Schedule>,
+}
+
+impl Config {
+    /// How long heaps are watched, as far as that is known.
+    fn heap_window(&self) -> Option<Duration> {
+        match &self.schedule {
+            // That says itself when it is time to look.
+            Some(schedule) if schedule.cycle.is_some() => Some(Duration::MAX),
+            Some(schedule) => Some(schedule.duration),
+            None => self.duration,
+        }
+    }
 }
 
 /// What a session leaves.

@@ -8,6 +8,7 @@ use super::{
     descriptor::{readable, sleep_until},
     epoch::Epochs,
     first_thread::FirstThreads,
+    heap::Heap,
     held::Held,
     insistence,
     js_heap::{self, JsHeap},
@@ -30,7 +31,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::{Duration, Instant},
 };
 use tracer_common::{counter::Counter, slot::UNATTRIBUTED_STACK};
@@ -86,6 +87,8 @@ pub struct Session {
     v8_outside: V8Outside,
     pub(super) cycles: Option<Cycles>,
     residencies: Residencies,
+    /// By process: the target's from the beginning, those of others once they are seen to grow.
+    pub(super) heaps: BTreeMap<u32, Heap>,
 }
 
 impl Session {
@@ -122,6 +125,10 @@ impl Session {
             v8_outside: V8Outside::default(),
             cycles: config.schedule.clone().map(Cycles::new),
             residencies: Residencies::default(),
+            heaps: Heap::new(config.heap.clone(), config.heap_window(), now)
+                .map(|heap| (tgid, heap))
+                .into_iter()
+                .collect(),
             config,
         };
         for warning in std::mem::take(&mut started.warnings) {
@@ -225,6 +232,7 @@ impl Session {
         tick.v8 = self.v8_outside.readings(&self.processes, &self.probes, is_last);
         self.residencies.look(&self.processes, &self.probes, self.tgid, &tick, is_last);
         self.kernel_peak_bytes = self.kernel_peak_bytes.max(kernel_memory_bytes());
+        self.look_at_heap();
         self.recorder.tick(&tick)?;
         if let Some(epoch) = self.epochs.advance(now) {
             self.probes.set_epoch(epoch);
@@ -328,6 +336,7 @@ impl Session {
         }
         self.recorder.console.finish();
         let duration = self.began.elapsed();
+        let copies = self.copy_heaps();
         let placed = self.probes.detach();
         if placed > MANY_PROBES {
             self.recorder.console.say(&format!(
@@ -335,6 +344,9 @@ impl Session {
                 placed as f64 * 0.08
             ));
         }
+        self.finish_js_retainers()?;
+        // A command of `check` goes at once, and with it what the copies do not hold.
+        let heaps = self.evaluated_heaps(copies);
         let story = self.end_cycles(reason);
         if let Some(child) = self.child.as_mut().filter(|_| story.is_none()) {
             match child.try_wait().ok().flatten() {
@@ -360,6 +372,7 @@ impl Session {
             kernel_map_bytes: self.kernel_peak_bytes,
         });
         self.residencies.describe(meta);
+        meta.heaps.splice(0..0, heaps);
         self.processes.describe(meta);
         recording.meta.source_lines = sources.lines(recording);
         debug_assert!(!recording.raw_stacks.keys().any(|id| id.0 == UNATTRIBUTED_STACK));

@@ -4,7 +4,7 @@
 use crate::printable::{printable, printable_lines};
 
 /// Text within a line, or within the cell of a table.
-pub(super) fn inline(text: &str) -> String {
+pub(in crate::report) fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     let text = printable(text);
     let mut rest = text.chars();
@@ -39,7 +39,7 @@ pub(super) fn code(text: &str) -> String {
 }
 
 /// Text as a block of its own, in a fence that is longer than any in it.
-pub(super) fn fenced(language: &str, text: &str) -> String {
+pub(in crate::report) fn fenced(language: &str, text: &str) -> String {
     let text = printable_lines(text);
     let (mut longest, mut run) = (0, 0);
     for character in text.chars() {

@@ -1,7 +1,7 @@
 //! The report as a page for an issue or a pull request. What is told is decided in `telling`; here
 //! is how it becomes Markdown (CommonMark with GitHub's tables).
 
-mod escape;
+pub(super) mod escape;
 
 use super::focus::label;
 use super::ledger::{shown, whole};
@@ -27,6 +27,14 @@ fn write_all(out: &mut String, report: &Report, detail: Detail) -> fmt::Result {
     write_pending(out, report, detail)?;
     if let Some(ledger) = &report.ledger {
         write_ledger(out, ledger)?;
+    }
+    for (heading, lines) in telling::heaps(report, detail) {
+        writeln!(
+            out,
+            "\n### {}\n\n{}",
+            inline(&heading),
+            fenced("text", &lines.join("\n")).trim_end()
+        )?;
     }
     write_others(out, report, detail)?;
     if report.findings.is_empty() {

@@ -1,13 +1,15 @@
 //! What a report says. Serialises as report.json (docs/report-schema.md): a changed or removed
 //! field raises [`SCHEMA_VERSION`], an added one does not.
 
+mod heap;
 mod ledger;
 
+pub use heap::*;
 pub use ledger::*;
 
 use crate::capture::{
-    EndReason, Host, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta, TracerMemory,
-    Window,
+    EndReason, HeapMeta, Host, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta,
+    TracerMemory, Window,
 };
 use crate::stack::FrameKind;
 use serde::Serialize;
@@ -62,6 +64,8 @@ pub struct Report {
     pub node: Option<NodeMeta>,
     /// V8's heap as it shows from outside, in each process that has one.
     pub v8_heaps: Vec<V8HeapReport>,
+    /// Heaps that were looked at from outside, the target's first.
+    pub heaps: Vec<HeapMeta>,
     pub warnings: Vec<WarningReport>,
 }
 
@@ -204,10 +208,11 @@ pub struct V8HeapReport {
     pub seen_inside: bool,
 }
 
-/// Growing sites that share an application frame.
+/// Growing sites that share an application frame, or a container that grows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Finding {
+    /// Of a container: its name as the function, and no file.
     pub application_frame: FrameReport,
     /// The line of code that it points at, where that could be read when the session ended.
     pub source_line: Option<String>,
@@ -235,6 +240,9 @@ pub struct Finding {
     pub sites: Vec<String>,
     /// The processes that they are in, most live bytes first.
     pub processes: Vec<FindingPart>,
+    /// What the heap has to say of it.
+    #[serde(flatten)]
+    pub heap: HeapAnswers,
 }
 
 /// Allocations with one stack, as people read it.

@@ -1,9 +1,9 @@
 //! What is told of one finding.
 
-use super::{Detail, of_ended, sampled, whose, words};
+use super::{Detail, heap, of_ended, sampled, whose, words};
 use crate::report::build::total;
 use crate::report::focus::printable;
-use crate::report::model::{Finding, FrameReport, Report, Site};
+use crate::report::model::{Finding, FrameReport, Report, Site, Subject};
 use crate::report::processes;
 use crate::units;
 
@@ -43,7 +43,9 @@ pub(in crate::report) fn facts<'a>(
     let site = finding.sites.first().and_then(|id| report.sites.iter().find(|site| site.id == *id));
     Facts {
         place: place(&finding.application_frame),
-        source_line: finding.source_line.as_deref().map(printable),
+        source_line: (finding.heap.subject == Subject::Stack)
+            .then(|| finding.source_line.as_deref().map(printable))
+            .flatten(),
         rate: units::megabytes_per_hour(rate.estimate),
         interval: format!("{} .. {}", per_hour(rate.low), per_hour(rate.high)),
         sure: finding.confidence.map(words::sure),
@@ -76,15 +78,19 @@ fn evidence(
 ) -> Vec<String> {
     let ended =
         report.sites.iter().filter(|site| site.process_ended && finding.sites.contains(&site.id));
-    let mut told = vec![format!(
-        "holds {} in {} blocks of this window, {} {} ({}){}",
-        sampled(finding.live_bytes, finding.live_bytes_error),
-        units::count(finding.live_blocks),
-        finding.sites.len(),
-        if finding.sites.len() == 1 { "stack" } else { "stacks" },
-        finding.domains.join(", "),
-        of_ended(total(ended, |site| site.live_bytes)),
-    )];
+    let mut told = vec![match &finding.heap.container {
+        Some(container) => heap::container(container, finding),
+        None => format!(
+            "holds {} in {} blocks of this window, {} {} ({}){}",
+            sampled(finding.live_bytes, finding.live_bytes_error),
+            units::count(finding.live_blocks),
+            finding.sites.len(),
+            if finding.sites.len() == 1 { "stack" } else { "stacks" },
+            finding.domains.join(", "),
+            of_ended(total(ended, |site| site.live_bytes)),
+        ),
+    }];
+    told.extend(heap::answers(finding, detail));
     told.extend(processes::parts_in_words(report, finding));
     if let Some(share) = finding.share_of_resident_growth {
         told.push(format!(

@@ -2,13 +2,16 @@
 //! are. How that looks is the business of `text` and `markdown`.
 
 mod finding;
+mod heap;
 mod others;
 mod stack;
 mod totals;
 mod unseen;
+mod v8_heap;
 mod words;
 
 pub(super) use finding::facts;
+pub(super) use heap::{filled_by, heaps, reach_and_holders};
 pub(super) use others::{largest, others};
 pub(super) use stack::{Fold, folded};
 pub(super) use totals::{cost, totals};

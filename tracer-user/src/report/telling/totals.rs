@@ -77,5 +77,6 @@ pub(in crate::report) fn cost(report: &Report) -> Vec<String> {
             (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
         told.push(format!("outlive took {own}, its kernel maps {maps}"));
     }
+    told.extend(super::heap::cost(report));
     told
 }

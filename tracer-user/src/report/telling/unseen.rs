@@ -2,6 +2,7 @@
 
 use super::{Detail, words::share};
 use crate::report::focus::printable;
+use crate::report::heap::is_counted;
 use crate::report::javascript;
 use crate::report::model::Report;
 use crate::stack::WalkEnd;
@@ -52,11 +53,18 @@ pub(in crate::report) fn unseen(report: &Report, detail: Detail) -> Vec<String> 
     }
     told.push("blocks allocated before attach are not in these numbers".to_owned());
     if let Some(python) = &report.python_objects {
+        // What a census has counted is seen, by type and holder if not by line.
+        let is_counted = is_counted(&report.heaps, report.target.pid);
+        let counted = match is_counted {
+            true => "; all were counted from outside, by type and by who holds them",
+            false => "",
+        };
         told.push(format!(
-            "Python objects are followed by way of {}: {}",
+            "Python objects are followed by way of {}: {}{counted}",
             python.way, python.covers
         ));
-        told.extend(python.unattributed_bytes.map(|bytes| {
+        let unseen = python.unattributed_bytes.filter(|_| !is_counted);
+        told.extend(unseen.map(|bytes| {
             format!(
                 "{} for Python objects of up to 512 bytes exist that this run cannot attribute to a line",
                 units::bytes(bytes)

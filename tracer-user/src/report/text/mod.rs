@@ -36,6 +36,7 @@ fn write_all(out: &mut String, report: &Report, paint: Paint, detail: Detail) ->
         writeln!(out, "\n{}", paint.bold("Where resident memory went"))?;
         ledger::write_ledger(out, ledger)?;
     }
+    write_heaps(out, report, paint, detail)?;
     write_others(out, report, paint, detail)?;
     if report.findings.is_empty() {
         write_largest(out, report, paint, detail)?;
@@ -51,6 +52,15 @@ fn write_all(out: &mut String, report: &Report, paint: Paint, detail: Detail) ->
     }
     writeln!(out, "\n{}", paint.bold("Cost"))?;
     telling::cost(report).iter().try_for_each(|line| write_sentence(out, line))
+}
+
+/// What was seen of heaps from outside.
+fn write_heaps(out: &mut String, report: &Report, paint: Paint, detail: Detail) -> fmt::Result {
+    for (heading, lines) in telling::heaps(report, detail) {
+        writeln!(out, "\n{}", paint.bold(&heading))?;
+        lines.iter().try_for_each(|line| write_sentence(out, line))?;
+    }
+    Ok(())
 }
 
 /// What is not growing, and has a name.

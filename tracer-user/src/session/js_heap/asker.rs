@@ -1,10 +1,11 @@
 //! The thread that talks to an inspector: it may wait and enter another network, the session's own
 //! may not. Samples and closes (`opening` opens); tells the session by a channel and is told by
-//! another.
+//! another (`order`).
 
 use super::{
     left_open::{Note, is_gone},
     naming::Originals,
+    order::{Command, Order, Told, Way},
     pace::{self, Pace},
     permission::Permission,
 };
@@ -12,19 +13,16 @@ use crate::{
     runtime::node::{
         FileMaps,
         inspector::{
-            self, Client, Endpoint, Heap, HeapProfile, InspectorError, JsPlace, Statistics,
-            enter_network,
+            self, Client, Endpoint, Heap, HeapProfile, InspectorError, JsPlace, enter_network,
         },
     },
-    target::Target,
     warning::Warning,
 };
 use std::{
     collections::HashSet,
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -38,83 +36,6 @@ const GLANCE: Duration = Duration::from_millis(10);
 const MAX_PLACES: usize = 1 << 20;
 /// How long workers are waited for before commands are looked at.
 const WORKERS_FOR: Duration = Duration::from_millis(100);
-
-/// How the inspector came to be open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// It was, before this session.
-    Listening,
-    /// By a signal of this session.
-    Signal,
-    /// The command was started with it.
-    Launched,
-}
-
-impl Way {
-    /// Name in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Way::Listening => "listening",
-            Way::Signal => "signal",
-            Way::Launched => "launched",
-        }
-    }
-}
-
-/// What the session wants.
-#[derive(Clone, Copy, Debug)]
-pub enum Command {
-    /// All garbage collected, and a profile, now.
-    Collect,
-    /// A last profile, then the end.
-    Finish {
-        /// Whether all garbage is to be collected before.
-        force_gc: bool,
-    },
-}
-
-/// What the thread tells.
-#[derive(Debug)]
-pub enum Told {
-    /// Sampling has begun.
-    Began {
-        /// How.
-        way: Way,
-        /// Where the inspector listens.
-        port: u16,
-        /// Mean distance between two samples; bytes.
-        interval_bytes: u64,
-    },
-    /// What is alive, and where places come from that were in no profile before.
-    Profiles(Vec<HeapProfile>, Originals),
-    /// What [`Command::Collect`] asked for is done; its profile came before.
-    Collected,
-    /// The heaps of these workers are gone.
-    Gone(Vec<u32>),
-    /// Something is less than it could be.
-    Less(Warning),
-    /// What V8 says at the end, and how many heaps there are.
-    Statistics(Statistics, u32),
-    /// The end; whether the inspector is closed again, where this session opened it.
-    Ended {
-        /// `None` where it was not opened.
-        closed: Option<bool>,
-    },
-}
-
-/// All that the thread needs to know.
-pub struct Order {
-    /// The process.
-    pub target: Target,
-    /// How an inspector that does not listen may be had.
-    pub permission: Permission,
-    /// Mean distance between two samples, bytes; `None` for one that suits the program.
-    pub interval_bytes: Option<u64>,
-    /// How long the session lasts, where that is known.
-    pub duration: Option<Duration>,
-    /// Ends every wait while it is set.
-    pub interrupted: Arc<AtomicBool>,
-}
 
 /// The thread's life.
 pub fn run(order: Order, commands: &Receiver<Command>, told: &UnboundedSender<Told>) {
@@ -139,7 +60,7 @@ pub fn run(order: Order, commands: &Receiver<Command>, told: &UnboundedSender<To
 /// The thread at work.
 pub(super) struct Asker<'a> {
     pub(super) order: Order,
-    commands: &'a Receiver<Command>,
+    pub(super) commands: &'a Receiver<Command>,
     told: &'a UnboundedSender<Told>,
     /// Set when the session wants the end; `None` inside where it does not wait for anything.
     pub(super) finish: Option<Option<Command>>,
@@ -178,6 +99,10 @@ impl Asker<'_> {
                 return self.closed(&endpoint, None);
             }
         };
+        if !self.order.samples {
+            let client = self.retainers(client);
+            return self.closed(&endpoint, client);
+        }
         let began = self.interval(client).and_then(|(client, interval_bytes)| {
             Ok((Heap::begin(client, interval_bytes)?, interval_bytes))
         });
@@ -202,6 +127,7 @@ impl Asker<'_> {
         }
         let sampled = self.sample(&mut heap);
         let client = match sampled {
+            Ok(()) if self.is_snapshot_wanted() => self.retainers_of_samples(heap, interval_bytes),
             Ok(()) => Some(heap.end()),
             Err(error) => {
                 self.failed(&error);
@@ -234,6 +160,8 @@ impl Asker<'_> {
     pub(super) fn listen_for(&mut self, time: Duration) {
         match self.commands.recv_timeout(time) {
             Ok(Command::Collect) => self.collect = true,
+            // It comes after the last profile.
+            Ok(Command::Retainers) => {}
             Ok(command) => self.finish = Some(Some(command)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.finish = Some(None),

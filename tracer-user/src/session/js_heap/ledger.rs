@@ -123,6 +123,11 @@ impl Ledger {
         news
     }
 
+    /// The stack of a node of a profile of the main thread, which need not have been taken in.
+    pub fn stack_of(&self, taken: &HeapProfile, node: usize) -> StackId {
+        identity(self.image, &taken.profile.stack(node))
+    }
+
     /// A heap is gone, with all that was in it.
     pub fn end_isolate(&mut self, isolate: u32) {
         self.bury(|(of, _), _| of == isolate);

@@ -3,26 +3,31 @@
 //! its own (`asker`), so that the session never waits for the program.
 
 mod asker;
+mod last_look;
 mod launch;
 mod ledger;
 mod left_open;
 mod naming;
 mod opening;
+mod order;
 mod pace;
 mod permission;
+mod retainers;
+mod snapshot;
 mod weight;
 
 pub use launch::environment;
+pub use snapshot::look;
 
 use super::{JsHeapMode, Whom, watch::Session};
 use crate::{
-    capture::{HeapSpace, JsHeapMeta, Meta, NodeMeta},
-    runtime::node::inspector::Statistics,
+    capture::{HeapMeta, HeapSpace, JsHeapMeta, Meta, NodeMeta},
+    runtime::node::inspector::{HeapProfile, Statistics},
     tick::Tick,
 };
 use anyhow::Result;
-use asker::{Command, Order, Told, Way};
 use ledger::Ledger;
+use order::{Command, HideKeys, Order, Told, Way};
 use std::{
     sync::{
         Arc,
@@ -40,6 +45,8 @@ const LAST_PROFILE_WITHIN: Duration = Duration::from_secs(10);
 const LAST_PROFILE_PAUSES: u32 = 4;
 /// How long closing the inspector may take, after the wait for a profile was given up.
 const CLOSED_WITHIN: Duration = Duration::from_secs(9);
+/// How long a snapshot may take with all that is made of it. Its own limits are shorter.
+const RETAINERS_WITHIN: Duration = Duration::from_secs(3600);
 /// How often the thread is asked whether it is done.
 const GLANCE: Duration = Duration::from_millis(5);
 /// Stack of the thread, in bytes: a profile is nested as deep as the program's calls.
@@ -72,6 +79,10 @@ pub struct JsHeap {
     statistics: Option<(Statistics, u32)>,
     /// Whether a collection that was asked for is still to come.
     collecting: bool,
+    /// Whether the last profile has come, and a snapshot can be asked for.
+    settled: bool,
+    /// What a snapshot showed.
+    retainers: Option<HeapMeta>,
 }
 
 /// What the inspector's thread tells next; never where there is none.
@@ -112,6 +123,7 @@ impl JsHeap {
 
     /// Writes into the recording how it was looked into.
     pub fn describe(&self, meta: &mut Meta) {
+        meta.heaps.extend(self.retainers.clone());
         let Some(found) = &self.meta else { return };
         let node = meta.node.get_or_insert_with(NodeMeta::default);
         node.js_heap = Some(found.clone());
@@ -163,6 +175,9 @@ impl Session {
             target,
             permission,
             interval_bytes: config.js_heap_interval_bytes,
+            samples: true,
+            retainers: config.js_retainers.then_some(HideKeys(config.heap.hide_keys)),
+            holders: Vec::new(),
             duration: config.duration,
             interrupted: interrupted.clone(),
         };
@@ -182,6 +197,8 @@ impl Session {
             meta: None,
             statistics: None,
             collecting: false,
+            settled: false,
+            retainers: None,
         });
     }
 
@@ -223,6 +240,13 @@ impl Session {
                 }
             }
             Told::Less(warning) => self.recorder.warn(&warning)?,
+            Told::Say(text) => self.recorder.console.say(&text),
+            Told::Settled => js_heap.settled = true,
+            Told::Retainers(heap, profile, ago) => {
+                let at = self.began.elapsed().saturating_sub(ago);
+                js_heap.retainers =
+                    Some(in_session(*heap, profile, js_heap.ledger.as_ref(), at.as_nanos() as u64));
+            }
             Told::Statistics(statistics, isolates) => {
                 js_heap.statistics = Some((statistics, isolates));
             }
@@ -260,11 +284,25 @@ impl Session {
         Ok(())
     }
 
+    /// The snapshot of `--js-retainers`, after the probes are gone: what V8 allocates for it is
+    /// nobody's leak. It has the time that it takes, unless the session is asked to hurry.
+    pub(super) fn finish_js_retainers(&mut self) -> Result<()> {
+        let Some(js_heap) = &mut self.js_heap else { return Ok(()) };
+        if !std::mem::take(&mut js_heap.settled) || js_heap.has_ended {
+            return Ok(());
+        }
+        if let Some(commands) = &js_heap.commands {
+            let _ = commands.send(Command::Retainers);
+        }
+        self.js_heap_ends_until(Instant::now() + RETAINERS_WITHIN)?;
+        Ok(())
+    }
+
     /// Takes in what the thread tells to its end; whether that has come in time.
     fn js_heap_ends_until(&mut self, deadline: Instant) -> Result<bool> {
         loop {
             let Some(js_heap) = &mut self.js_heap else { return Ok(true) };
-            if js_heap.has_ended {
+            if js_heap.has_ended || js_heap.settled {
                 return Ok(true);
             }
             match js_heap.told.try_recv() {
@@ -277,6 +315,28 @@ impl Session {
             }
         }
     }
+}
+
+/// What a snapshot showed, with the session's times and numbers of stacks.
+fn in_session(
+    mut heap: HeapMeta,
+    profile: Option<HeapProfile>,
+    ledger: Option<&Ledger>,
+    at_ns: u64,
+) -> HeapMeta {
+    heap.readings.iter_mut().for_each(|reading| reading.at_ns = at_ns);
+    let lengths = heap.containers.iter_mut().flat_map(|container| &mut container.lengths);
+    lengths.for_each(|(of, _)| *of = at_ns);
+    let Some((profile, ledger)) = profile.zip(ledger) else {
+        heap.held.retain(|held| held.subject.stack.is_none());
+        heap.blocks.clear();
+        return heap;
+    };
+    let stacks = heap.held.iter_mut().filter_map(|held| held.subject.stack.as_mut());
+    for stack in stacks.chain(heap.blocks.iter_mut().map(|of| &mut of.stack)) {
+        *stack = ledger.stack_of(&profile, *stack as usize).0;
+    }
+    heap
 }
 
 /// What is said when sampling begins.

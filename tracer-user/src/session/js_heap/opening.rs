@@ -2,8 +2,9 @@
 //! started brings it; and the wait for that.
 
 use super::{
-    asker::{Asker, Told, Way},
+    asker::Asker,
     left_open::Note,
+    order::{Told, Way},
     permission::Permission,
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! How many objects a sample stands for. V8 tells only the bytes: the object's size times the number
 //! of such objects that one sample stands for, rounded. That is undone here.
 
+use crate::heap::v8::objects_of_sample as count_of;
 use std::collections::HashMap;
 
 /// Sizes of objects that are told apart by their exact product, in multiples of the distance
@@ -49,13 +50,6 @@ impl Weights {
             None => 1.max(self.distance_bytes / weight_bytes.clamp(SMALLEST_BYTES, 1 << 20)),
         }
     }
-}
-
-/// Objects that one sampled object of this size stands for: one over the chance that a size is
-/// sampled when samples are a Poisson process over allocated bytes, rounded as V8 does.
-fn count_of(size_bytes: u64, distance_bytes: u64) -> u64 {
-    let chance = -(-(size_bytes as f64) / distance_bytes as f64).exp_m1();
-    (1.0 / chance + 0.5) as u64
 }
 
 #[cfg(test)]

@@ -1,0 +1,132 @@
+//! What is asked of the heap of a CPython: what lies in it, what grew, who holds that.
+
+use super::HeapLook;
+use crate::{
+    capture::{Census, GrownContainer, Held, TypeCount},
+    heap::{
+        Copied, Image,
+        python::{
+            Growth, Moment, PythonHeap, TypeIndex,
+            graph::{Graph, Roots},
+        },
+    },
+    runtime::python::PythonRuntime,
+    target::Target,
+};
+use anyhow::Result;
+
+/// Containers that grew of which is told how they are reached.
+const MOST_CONTAINERS: usize = 20;
+/// Types whose holders are told when none were asked for.
+const FEW_TYPES: usize = 3;
+
+/// What is remembered between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    before: Option<Moment>,
+}
+
+/// What the last look tells.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub census: Census,
+    pub containers: Vec<GrownContainer>,
+    pub held: Vec<Held>,
+    pub notes: Vec<String>,
+}
+
+impl Look {
+    /// Remembers what there is.
+    pub fn first(&mut self, image: &Image, target: &Target, runtime: &PythonRuntime) -> Result<()> {
+        self.before = Some(PythonHeap::read(image, target, runtime)?.moment());
+        Ok(())
+    }
+
+    /// Tells what there is, and what changed since the first look, which was at `began_ns`.
+    pub fn last(
+        &mut self,
+        copied: &Copied,
+        target: &Target,
+        runtime: &PythonRuntime,
+        wanted: &HeapLook,
+        (began_ns, now_ns): (u64, u64),
+    ) -> Result<Told> {
+        let heap = PythonHeap::read(&copied.image, target, runtime)?;
+        let growth = self.before.as_ref().map(|before| heap.grown_since(before));
+        let census = heap.whole_census(self.before.as_ref());
+        let census = shortened(census, wanted.types);
+        let mut told = Told { census, notes: heap.notes(), ..Told::default() };
+        let (subjects, unknown) = subjects(&heap, wanted, growth.as_ref(), &told.census);
+        told.notes.extend(
+            unknown
+                .into_iter()
+                .map(|name| format!("No type is called {name}; its holders cannot be told.")),
+        );
+        let mut roots = Roots::of(target, runtime);
+        roots.registers =
+            copied.threads.iter().flat_map(|thread| &thread.registers).copied().collect();
+        let Some(mut graph) = Graph::new(&heap, &roots) else {
+            told.notes.push(
+                "Who holds what cannot be told of this CPython: its references are not known here."
+                    .into(),
+            );
+            return Ok(told);
+        };
+        graph.hide_keys(wanted.hide_keys);
+        told.held = subjects.into_iter().map(|kind| graph.held_type(kind)).collect();
+        for grown in growth.iter().flat_map(|growth| &growth.containers).take(MOST_CONTAINERS) {
+            let mut container = graph.container(grown.object);
+            container.lengths = vec![(began_ns, grown.before), (now_ns, grown.after)];
+            told.containers.push(container);
+        }
+        told.containers.sort_by_key(|container| std::cmp::Reverse(container.held_bytes));
+        Ok(told)
+    }
+}
+
+/// With so many types, those that grew among them; the rest is summed up.
+fn shortened(mut census: Census, types: usize) -> Census {
+    let mut rest = census.types.split_off(types.min(census.types.len()));
+    let grown = rest.extract_if(.., |of| of.count_change > 0).collect::<Vec<_>>();
+    census.types.extend(grown);
+    for of in rest {
+        let sum = &mut census.other_types;
+        sum.count = sum.count.saturating_add(of.count);
+        sum.bytes = sum.bytes.saturating_add(of.bytes);
+        sum.count_change = sum.count_change.saturating_add(of.count_change);
+        sum.bytes_change = sum.bytes_change.saturating_add(of.bytes_change);
+    }
+    census
+}
+
+/// The types whose holders are told, and names that were asked for and are none.
+fn subjects(
+    heap: &PythonHeap<'_>,
+    wanted: &HeapLook,
+    growth: Option<&Growth>,
+    census: &Census,
+) -> (Vec<TypeIndex>, Vec<String>) {
+    let named = |name: &str| {
+        let is_called = |known: &str| {
+            known == name || known.strip_suffix(name).is_some_and(|module| module.ends_with('.'))
+        };
+        let found = heap.types.iter().position(|kind| is_called(&kind.name))?;
+        u32::try_from(found).ok().map(TypeIndex)
+    };
+    if !wanted.holders.is_empty() {
+        let unknown = wanted.holders.iter().filter(|name| named(name).is_none()).cloned();
+        return (wanted.holders.iter().filter_map(|name| named(name)).collect(), unknown.collect());
+    }
+    let is_users = |of: &&TypeCount| of.name.contains('.') && !of.name.starts_with("builtins.");
+    let few = |types: &[TypeCount]| {
+        types.iter().filter(is_users).take(FEW_TYPES).filter_map(|of| named(&of.name)).collect()
+    };
+    match growth {
+        Some(growth) => {
+            let grown: Vec<TypeCount> =
+                growth.types.iter().filter(|of| of.count_change > 0).cloned().collect();
+            (few(&grown), Vec::new())
+        }
+        None => (few(&census.types), Vec::new()),
+    }
+}
