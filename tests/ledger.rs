@@ -5,6 +5,7 @@ mod support;
 
 use serde_json::Value;
 use std::io::Write as _;
+use support::memory_group::Group;
 use support::{Finished, Outlive, Report, Target, c_target, may_trace};
 
 const MIB: i64 = 1 << 20;
@@ -189,66 +190,18 @@ fn what_was_there_before_and_goes_is_taken_off() {
     assert_eq!(found.row("live-malloc"), found.truth("bytes"));
 }
 
-/// A control group for memory below this process' own; gone with it.
-struct Group(std::path::PathBuf);
-
-impl Group {
-    /// `None`, and said why, where none can be made: without version 1, or without the right to.
-    fn new(limit_bytes: i64) -> Option<Self> {
-        let own = std::fs::read_to_string("/proc/self/cgroup").expect("its groups");
-        let own = own.lines().find_map(|line| line.split_once(":memory:")).map(|(_, path)| path);
-        let Some(own) = own else {
-            eprintln!("SKIPPED: no control groups of version 1 bound memory here");
-            return None;
-        };
-        let name = format!("outlive-ledger-{}", std::process::id());
-        let above = std::path::Path::new("/sys/fs/cgroup/memory").join(own.trim_start_matches('/'));
-        let folder = above.join(name);
-        if let Err(error) = std::fs::create_dir(&folder) {
-            eprintln!("SKIPPED: {} cannot be made: {error}", folder.display());
-            return None;
-        }
-        let group = Self(folder);
-        let written =
-            std::fs::write(group.0.join("memory.limit_in_bytes"), limit_bytes.to_string());
-        match written {
-            Ok(()) => Some(group),
-            Err(error) => {
-                eprintln!("SKIPPED: its limit cannot be set: {error}");
-                None
-            }
-        }
-    }
-
-    fn take(&self, pid: u32) {
-        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("move the target");
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Its last process may be on its way out.
-        for _ in 0..50 {
-            if std::fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-    }
-}
-
 #[test]
 fn the_limit_of_a_control_group_is_reached_when_the_rate_says() {
     if !may_trace() {
         return;
     }
-    let Some(group) = Group::new(300 * MIB) else { return };
+    let Some(group) = Group::new("ledger", 300 * MIB) else { return };
     let mut target = Target::spawn(c_target("ledger"), &["slowly"]);
     group.take(target.pid());
     let found = Ledger::watch(&mut target, &[]);
     let limit = &found.report.0["limit"];
     assert_eq!(limit["kind"], "cgroup", "{limit:#}");
-    let name = group.0.file_name().unwrap().to_str().unwrap();
+    let name = group.folder().file_name().unwrap().to_str().unwrap();
     assert!(limit["name"].as_str().unwrap().ends_with(name), "{limit:#}");
     assert_eq!(limit["limit_bytes"].as_i64(), Some(300 * MIB));
     let used = limit["used_bytes"].as_i64().unwrap();
@@ -286,8 +239,11 @@ fn small_objects_of_python_are_in_its_arenas() {
     if !may_trace() {
         return;
     }
-    let mut target = Target::spawn("/usr/bin/python3", &["-c", SMALL_OBJECTS]);
-    let found = Ledger::watch(&mut target, &[]);
+    let spawn = || Target::spawn("/usr/bin/python3", &["-c", SMALL_OBJECTS]);
+    let found = Ledger::watch(&mut spawn(), &[]);
+    assert_eq!(found.advice("unattributed"), None, "the heap was read, and says what they are");
+
+    let found = Ledger::watch(&mut spawn(), &["--no-heap"]);
     found.assert_explained();
     found.assert_largest("python-arenas", found.truth("bytes"));
     let advice = found.advice("unattributed").expect("said");

@@ -169,7 +169,14 @@ fn a_build_that_hides_its_objects_has_their_arenas_named() {
     if !may_trace() {
         return;
     }
-    let (finished, truth) = attached(Path::new("/usr/bin/python3"), &["--python-objects"]);
+    let (finished, _) = attached(Path::new("/usr/bin/python3"), &["--python-objects"]);
+    let text = finished.file("report.txt");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("all were counted from outside"), "{text}");
+    assert!(!words.contains("cannot attribute to a line"), "{text}");
+
+    let unread = ["--python-objects", "--no-heap"];
+    let (finished, truth) = attached(Path::new("/usr/bin/python3"), &unread);
     let report = finished.report();
     let python = &report.0["python_objects"];
     assert_eq!(python["way"], "arenas");

@@ -19,6 +19,20 @@ const RESULTS: [&str; 5] =
     ["capture.outlive", "report.json", "report.txt", "live.svg", "growth.svg"];
 /// The command of `outlive run` in the examples.
 const APP: &str = "blocks = [bytes(4096) for _ in range(1000)]\nprint(len(blocks))\n";
+/// The module `gateway.run` of the examples of `outlive heap`, whose heap is looked into.
+const GATEWAY: &str = "\
+import json, sys
+
+
+class AIAgent:
+    def __init__(self, name):
+        self.name = name
+
+
+agents = {name: AIAgent(name) for name in range(1000)}
+print(json.dumps({'agents': len(agents)}), flush=True)
+sys.stdin.readline()
+";
 
 fn root() -> PathBuf {
     tests_dir().parent().expect("tests/ lies in the workspace").to_owned()
@@ -62,7 +76,7 @@ fn commands(text: &str) -> Vec<String> {
 /// `line` with a window of [`WINDOW`]; a command without one gets it, so that it ends.
 fn shortened(line: &str) -> String {
     let mut words: Vec<&str> = line.split(' ').collect();
-    match words.iter().position(|word| *word == "--duration") {
+    match words.iter().position(|word| ["--duration", "--for"].contains(word)) {
         Some(flag) => words[flag + 1] = WINDOW,
         None if words[1] == "attach" => words.extend(["--duration", WINDOW]),
         // A command that is run ends by itself.
@@ -173,16 +187,25 @@ fn every_command_of_the_readme_runs_as_documented() {
     target.go();
     target.json();
 
+    std::fs::create_dir(folder.path().join("gateway")).expect("folder of the module");
+    std::fs::write(folder.path().join("gateway/run.py"), GATEWAY).expect("gateway/run.py");
+    let mut program = Command::new("/usr/bin/python3");
+    program.args(["-c", "import gateway.run"]).current_dir(folder.path());
+    let mut gateway = Target::from_command(program);
+    gateway.json();
+
     let commands = commands(&readme());
     let count = |verb: &str| commands.iter().filter(|line| line.starts_with(verb)).count();
-    for verb in ["attach", "run", "report", "plan", "doctor"] {
+    for verb in ["attach", "run", "report", "heap", "plan", "doctor"] {
         assert!(count(&format!("outlive {verb}")) > 0, "README shows no `outlive {verb}`");
     }
     for line in &commands {
         match line.split(' ').next() {
             Some("outlive") => {
                 let line = shortened(line);
-                let output = run_line(&line, folder.path(), target.pid());
+                let looks_inside = line.starts_with("outlive heap");
+                let pid = if looks_inside { gateway.pid() } else { target.pid() };
+                let output = run_line(&line, folder.path(), pid);
                 check_outlive(&line, &output, folder.path());
                 assert!(target.is_running(), "`{line}` ended the target");
             }
@@ -190,6 +213,8 @@ fn every_command_of_the_readme_runs_as_documented() {
             _ => panic!("no test knows how to run `{line}`"),
         }
     }
+    gateway.go();
+    assert!(gateway.finish().success(), "the module came to harm");
     assert!(target.finish().success(), "the target came to harm");
 }
 
@@ -204,7 +229,7 @@ fn the_cargo_commands_of_the_readme_exist() {
 #[test]
 fn every_option_that_the_readme_names_exists() {
     let mut known = BTreeSet::new();
-    for verb in ["attach", "run", "check", "report", "diff", "plan", "doctor"] {
+    for verb in ["attach", "run", "check", "heap", "report", "diff", "plan", "doctor"] {
         let output = run_outlive(&[verb, "--help"]);
         assert!(output.status.success(), "outlive {verb} --help");
         known.append(&mut long_options(&String::from_utf8_lossy(&output.stdout)));

@@ -2,7 +2,9 @@
 //! protocol, the real `outlive` attached to them, and their reports. Decides nothing itself.
 #![allow(dead_code, missing_docs, unused_imports)]
 
+pub mod heap;
 pub mod js_heap;
+pub mod memory_group;
 pub mod node;
 mod processes;
 pub mod report;
@@ -298,6 +300,11 @@ pub struct Finished {
 }
 
 impl Finished {
+    /// What a run left in a folder.
+    pub fn in_folder(code: Option<i32>, stderr: String, out: PathBuf) -> Self {
+        Self { code, stderr, out, _folder: None }
+    }
+
     /// A file of `--out`.
     pub fn file(&self, name: &str) -> String {
         let path = self.out.join(name);
