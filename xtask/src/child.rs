@@ -82,7 +82,9 @@ impl Guarded {
     /// When the child has gone.
     pub fn send(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("stdin is closed")?;
-        writeln!(stdin, "{line}")
+        // In one piece: half a line may be taken for a whole one.
+        stdin
+            .write_all(format!("{line}\n").as_bytes())
             .and_then(|()| stdin.flush())
             .with_context(|| format!("writing to {}", self.name))
     }

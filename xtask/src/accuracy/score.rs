@@ -51,6 +51,9 @@ pub struct Report {
 #[derive(Debug, Deserialize)]
 struct Finding {
     application_frame: Frame,
+    /// Of a finding about a container: who fills it, the fastest first.
+    #[serde(default)]
+    allocated_at: Vec<Frame>,
     verdict: Option<String>,
     growth_bytes_per_s: Rate,
     #[serde(default)]
@@ -90,6 +93,14 @@ struct Summary {
     status: String,
 }
 
+impl Finding {
+    /// The place that is named: what is held is said of its holder, and beside that who made most of
+    /// it.
+    fn place(&self) -> &Frame {
+        self.allocated_at.first().unwrap_or(&self.application_frame)
+    }
+}
+
 impl Report {
     fn accusing(&self) -> impl Iterator<Item = &Finding> {
         let accuses = |one: &&Finding| one.verdict.as_deref().unwrap_or(ACCUSING) == ACCUSING;
@@ -115,10 +126,10 @@ pub fn score(
         true_rate: truth.rate,
         ..Score::default()
     };
-    let accused = report.accusing().filter(|one| !leaks || !truth.is_known(&one.application_frame));
+    let accused = report.accusing().filter(|one| !leaks || !truth.is_known(one.place()));
     score.accused = accused.map(said_of).collect();
     if leaks {
-        let is_it = |one: &&Finding| truth.is_place(&one.application_frame);
+        let is_it = |one: &&Finding| truth.is_place(one.place());
         score.rank = report.accusing().position(|one| is_it(&one)).map(|index| index + 1);
         let found: Vec<&Finding> = report.accusing().filter(is_it).collect();
         let rate: f64 = found.iter().map(|one| one.growth_bytes_per_s.estimate).sum();
@@ -143,7 +154,7 @@ pub fn score(
 /// Whether a report flags the leak that `truth` tells of.
 pub fn flags(report: &Report, truth: &Value) -> bool {
     Truth::new(truth, truth)
-        .is_ok_and(|truth| report.accusing().any(|one| truth.is_place(&one.application_frame)))
+        .is_ok_and(|truth| report.accusing().any(|one| truth.is_place(one.place())))
 }
 
 impl Score {
@@ -292,6 +303,17 @@ mod tests {
         let other = finding("Cache.put", 12, 5_000.0);
         let said = missed(&[other, leak], true);
         assert!(said.contains("rank 2") && said.contains("Cache.put (s.py:12) 5.0 kB/s"), "{said}");
+    }
+
+    #[test]
+    fn what_is_told_of_its_holder_has_to_name_first_who_fills_it() {
+        let frame = |function, line| json!({"function": function, "file": "/s.py", "line": line});
+        let mut held = finding("Store._kept", 0, 1_000.0);
+        assert!(missed(&[held.clone()], true).contains("accuses an innocent"));
+        held["allocated_at"] = json!([frame("Store.join", 7), frame("Store.other", 9)]);
+        assert_eq!(missed(&[held.clone()], true), "");
+        held["allocated_at"] = json!([frame("Store.other", 9), frame("Store.join", 7)]);
+        assert!(missed(&[held], true).contains("accuses an innocent"));
     }
 
     #[test]

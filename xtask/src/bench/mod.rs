@@ -1,8 +1,9 @@
 //! Verb `bench`: what a malloc/free pair costs with no probe, with empty probes at the same
 //! sites (the floor) and with outlive, interleaved so that the machine's moods hit all three; and
-//! what a frame of its stack adds (`depth`).
+//! what a frame of its stack adds (`depth`); and what a look at a heap costs (`heap`).
 
 mod depth;
+mod heap;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::child::{Guarded, bound_command};
 use crate::{build, command, debian, workspace};
 use depth::Depth;
+use heap::Heap;
 
 /// Longest wait for a probe to be in place, or for one measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,9 +33,21 @@ pub struct BenchArgs {
     /// Rounds; each measures all three once
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(5..))]
     rounds: u32,
+    /// Measure this alone
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A part of the bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Pairs of malloc and free, and what a frame adds
+    Probes,
+    /// Looks at heaps
+    Heap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +85,20 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     }
     build::bpf_object()?;
     build::outlive(true)?;
+    let wanted = |part| args.only.is_none_or(|only| only == part);
+    let pairs = if wanted(Part::Probes) { Some(pairs(args)?) } else { None };
+    let heaps = if wanted(Part::Heap) { heap::measure()? } else { Vec::new() };
+    print(pairs.as_ref(), &heaps, args);
+    Ok(())
+}
+
+/// What pairs cost, by mode and by depth.
+struct Pairs {
+    samples: [Vec<f64>; 3],
+    depths: Vec<Depth>,
+}
+
+fn pairs(args: &BenchArgs) -> Result<Pairs> {
     let target = compile("pair", &["-fno-omit-frame-pointer"])?;
     let mut pair = Guarded::start("the bench target", &mut bound_command(&target, "KILL"))?;
     pair.wait_for("ready line", PATIENCE, |line| line.starts_with("ready ").then_some(()))?;
@@ -85,9 +113,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         eprintln!("xtask: round {round} of {}: {} ns", args.rounds, shown.join(" / "));
     }
     pair.end("TERM")?;
-    let depths = depth::measure(args.rounds)?;
-    print(&samples, &depths, args);
-    Ok(())
+    Ok(Pairs { samples, depths: depth::measure(args.rounds)? })
 }
 
 fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
@@ -143,31 +169,56 @@ fn attach(arguments: &[&str], out: Option<&Path>, pid: u32) -> Result<Guarded> {
     Ok(tracer)
 }
 
-fn print(samples: &[Vec<f64>; 3], depths: &[Depth], args: &BenchArgs) {
-    let medians = samples.each_ref().map(|ns| median(ns));
-    let ratio = medians[2] / medians[1];
+fn print(pairs: Option<&Pairs>, heaps: &[Heap], args: &BenchArgs) {
     let (machine, kernel) = (machine(), kernel());
     if args.json {
-        let modes = MODES.iter().zip(samples).zip(medians).map(|((mode, ns), median)| {
-            (mode.key().to_owned(), json!({ "median_ns_per_pair": median, "rounds_ns": ns }))
-        });
-        let modes: serde_json::Map<_, _> = modes.collect();
-        let result = json!({
-            "machine": machine, "kernel": kernel, "rounds": args.rounds, "stack_frames": STACK_FRAMES,
-            "modes": modes, "ratio_to_floor": ratio,
-            "depths": depths.iter().map(Depth::json).collect::<Vec<_>>(),
-        });
+        let mut result = pairs.map_or_else(|| json!({}), Pairs::json);
+        result["machine"] = json!(machine);
+        result["kernel"] = json!(kernel);
+        result["rounds"] = json!(args.rounds);
+        result["heaps"] = heaps.iter().map(Heap::json).collect();
         println!("{result:#}");
         return;
     }
-    println!("cost of a malloc/free pair, medians of {} interleaved rounds", args.rounds);
-    println!("{machine}, Linux {kernel}; 64-byte blocks, {STACK_FRAMES} frames deep\n");
-    for ((mode, ns), median_ns) in MODES.iter().zip(samples).zip(medians) {
-        let (low, high) = range(ns);
-        println!("{:<42}{median_ns:>9.1} ns   ({low:.1} to {high:.1})", mode.label());
+    println!("{machine}, Linux {kernel}");
+    if let Some(pairs) = pairs {
+        pairs.print(args.rounds);
     }
-    println!("\noutlive is {ratio:.2} times the floor\n");
-    depths.iter().for_each(Depth::print);
+    heaps.iter().for_each(Heap::print);
+}
+
+impl Pairs {
+    fn medians(&self) -> [f64; 3] {
+        self.samples.each_ref().map(|ns| median(ns))
+    }
+
+    fn ratio(&self) -> f64 {
+        let medians = self.medians();
+        medians[2] / medians[1]
+    }
+
+    fn json(&self) -> Value {
+        let modes = MODES.iter().zip(&self.samples).zip(self.medians());
+        let modes = modes.map(|((mode, ns), median)| {
+            (mode.key().to_owned(), json!({ "median_ns_per_pair": median, "rounds_ns": ns }))
+        });
+        let modes: serde_json::Map<_, _> = modes.collect();
+        json!({
+            "stack_frames": STACK_FRAMES, "modes": modes, "ratio_to_floor": self.ratio(),
+            "depths": self.depths.iter().map(Depth::json).collect::<Vec<_>>(),
+        })
+    }
+
+    fn print(&self, rounds: u32) {
+        println!("cost of a malloc/free pair, medians of {rounds} interleaved rounds");
+        println!("64-byte blocks, {STACK_FRAMES} frames deep\n");
+        for ((mode, ns), median_ns) in MODES.iter().zip(&self.samples).zip(self.medians()) {
+            let (low, high) = range(ns);
+            println!("{:<42}{median_ns:>9.1} ns   ({low:.1} to {high:.1})", mode.label());
+        }
+        println!("\noutlive is {:.2} times the floor\n", self.ratio());
+        self.depths.iter().for_each(Depth::print);
+    }
 }
 
 /// The middle value, or the mean of the middle two; not a number when there is none.
