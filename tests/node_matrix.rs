@@ -26,6 +26,8 @@ struct Case {
     /// The program's frames, leaf first; `None` where Node's own module `inside` allocates.
     frames: Option<Vec<JsFrame>>,
     inside: Vec<String>,
+    /// The module whose function takes the place of Node's own where it alone could be told.
+    outer: Option<String>,
 }
 
 impl Case {
@@ -52,6 +54,7 @@ impl Case {
                 .collect(),
             frames: frames.map(|frames| plainly(frames).collect()),
             inside: inside.split('|').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            outer: value["outer"].as_str().map(str::to_owned),
         }
     }
 
@@ -104,10 +107,15 @@ impl Case {
                 self.inside.iter().any(|part| function.starts_with(part.as_str()))
             };
             let natives = site["frames"].as_array().expect("frames is a list");
+            let is_outer = |frame: &Value| {
+                frame["line_is_of_function"] == true
+                    && self.outer.as_deref().is_some_and(|outer| frame["file"] == outer)
+            };
             let exact = site["live_bytes"].as_u64().expect("bytes") % self.bytes == 0;
             if exact
                 && self.has_size(site)
-                && (frames.iter().any(is_there) || natives.iter().any(is_native))
+                && (frames.iter().any(is_there)
+                    || natives.iter().any(|frame| is_native(frame) || is_outer(frame)))
             {
                 blocks += site["live_blocks"].as_u64().expect("blocks");
             }

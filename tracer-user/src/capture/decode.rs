@@ -234,7 +234,18 @@ fn frame(buffer: &mut &[u8], texts: &[String], text_bytes_left: &mut usize) -> R
     let (line, offset) = (buffer.try_get_u32_le()?, buffer.try_get_u64_le()?);
     let line = (present & 1 != 0).then_some(line);
     let offset = (present & 2 != 0).then_some(offset);
-    Ok(Frame { kind, function, file, line, module, build_id, offset, generated: None })
+    let line_is_of_function = present & 4 != 0;
+    Ok(Frame {
+        kind,
+        function,
+        file,
+        line,
+        module,
+        build_id,
+        offset,
+        generated: None,
+        line_is_of_function,
+    })
 }
 
 /// A copy of a recorded text, out of what is left for them.

@@ -130,7 +130,8 @@ fn put_frame(frame: &Frame, number: &mut impl FnMut(&str) -> u32, out: &mut Byte
     for text in [&frame.file, &frame.module, &frame.build_id] {
         out.put_u32_le(text.as_deref().map_or(NO_TEXT, &mut *number));
     }
-    out.put_u8(u8::from(frame.line.is_some()) | u8::from(frame.offset.is_some()) << 1);
+    let present = [frame.line.is_some(), frame.offset.is_some(), frame.line_is_of_function];
+    out.put_u8((0..).zip(present).map(|(bit, is_set)| u8::from(is_set) << bit).sum());
     out.put_u32_le(frame.line.unwrap_or(0));
     out.put_u64_le(frame.offset.unwrap_or(0));
 }

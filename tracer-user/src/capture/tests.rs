@@ -62,6 +62,7 @@ fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
         build_id: None,
         offset: Some(4),
         generated: Some(Generated { file: "bundle.js".into(), line: 7 }),
+        line_is_of_function: true,
     };
     let stack = Stack {
         id: StackId(77),
@@ -273,6 +274,7 @@ fn what_is_written_can_be_read_however_long_its_texts_are() {
         build_id: None,
         offset: None,
         generated: None,
+        line_is_of_function: false,
     };
     let stack = |id, depth| Stack {
         id: StackId(id),

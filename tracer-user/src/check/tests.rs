@@ -29,6 +29,7 @@ fn stack(id: u64, function: &str, line: u32) -> Stack {
         build_id: None,
         offset: Some(id),
         generated: None,
+        line_is_of_function: false,
     };
     let frames = vec![
         frame(FrameKind::Native, "PyBytes_FromStringAndSize", None, None),

@@ -322,6 +322,7 @@ pub(super) fn frame_report(frame: &Frame) -> FrameReport {
             file: generated.file.clone(),
             line: generated.line,
         }),
+        line_is_of_function: frame.line_is_of_function,
     }
 }
 

@@ -86,6 +86,7 @@ mod tests {
             build_id: None,
             offset: None,
             generated: None,
+            line_is_of_function: false,
         }
     }
 

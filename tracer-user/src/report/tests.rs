@@ -24,6 +24,7 @@ fn frame(
         build_id: module.map(|_| "c0ffee".into()),
         offset: Some(offset),
         generated: None,
+        line_is_of_function: false,
     }
 }
 

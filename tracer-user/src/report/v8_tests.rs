@@ -20,6 +20,7 @@ fn native(function: &str) -> Frame {
         build_id: Some("c0ffee".into()),
         offset: Some(0x40),
         generated: None,
+        line_is_of_function: false,
     }
 }
 
@@ -33,6 +34,7 @@ fn js(function: &str, file: &str, line: u32) -> Frame {
         build_id: None,
         offset: None,
         generated: None,
+        line_is_of_function: false,
     }
 }
 

@@ -181,6 +181,9 @@ pub struct Frame {
     pub offset: Option<u64>,
     /// Where the code that runs has it, when a source map led from there to `file` and `line`.
     pub generated: Option<Generated>,
+    /// Whether `line` is the one at which the function begins: V8 told no other for this call, and
+    /// functions that its optimiser put into this one are then not told apart from it.
+    pub line_is_of_function: bool,
 }
 
 /// A place in code that a compiler wrote (TypeScript's output, a bundle).
@@ -204,6 +207,7 @@ impl Frame {
             build_id: None,
             offset: None,
             generated: None,
+            line_is_of_function: false,
         }
     }
 }

@@ -226,6 +226,7 @@ fn frame_of(name: JsName) -> Frame {
         file: name.file,
         line: name.line,
         generated: name.generated,
+        line_is_of_function: !name.is_exact,
         ..Frame::bare(FrameKind::Js, name.function)
     }
 }

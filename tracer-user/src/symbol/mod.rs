@@ -358,6 +358,7 @@ impl Resolver {
             build_id: None,
             offset: object.bytecode_offset(record.instr_offset),
             generated: None,
+            line_is_of_function: false,
         });
         if self.frames.len() >= MAX_OBSERVED {
             self.frames.clear();

@@ -28,9 +28,10 @@ const kept = [];
 
 /** Runs all of them; sizes begin at `firstBytes`. */
 async function runCases(cases, firstBytes = FIRST_BYTES) {
-  const told = cases.map(({ hold, inside }, index) => ({
+  const told = cases.map(({ hold, inside, outer }, index) => ({
     name: hold.name,
     inside: inside ?? null,
+    outer: outer ?? null,
     bytes: firstBytes + index * STEP_BYTES,
     temperatures: [],
     frames: null,

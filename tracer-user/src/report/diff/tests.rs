@@ -29,6 +29,7 @@ fn frame(text: &str) -> FrameReport {
         build_id: build.map(Into::into),
         offset: None,
         generated: None,
+        line_is_of_function: false,
     }
 }
 

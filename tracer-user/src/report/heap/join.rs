@@ -298,6 +298,7 @@ fn frame(name: &str) -> FrameReport {
         build_id: None,
         offset: None,
         generated: None,
+        line_is_of_function: false,
     }
 }
 

@@ -303,6 +303,9 @@ pub struct FrameReport {
     /// Where the code that runs has it, when a source map led to `file` and `line`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generated: Option<GeneratedReport>,
+    /// As [`crate::stack::Frame::line_is_of_function`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub line_is_of_function: bool,
 }
 
 /// A place in code that a compiler wrote.

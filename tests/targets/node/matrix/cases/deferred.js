@@ -1,7 +1,7 @@
 // Cases whose allocation comes later than the call: after an await, from a timer, out of a stream.
-// Where Node's own code allocates with none of ours on the stack, `inside` names its module, and
-// that of its caller where the optimiser may put one into the other: code that V8 drops before it
-// was read is named by its outermost function.
+// Where Node's own code allocates with none of ours on the stack, `inside` names its module. `outer`
+// is that of its caller: the optimiser may put the one into the other, and code that V8 drops before
+// it was read is told by its outermost function, and marked so.
 'use strict';
 
 const crypto = require('node:crypto');
@@ -148,7 +148,7 @@ module.exports = {
     { hold: timers, hotRuns: 100 },
     { hold: zlibLater, hotRuns: 1_000 },
     { hold: readFileLater, hotRuns: 1_000, inside: 'node:internal/fs/read/context|node:fs|node::fs::ReadFileJob' },
-    { hold: fileStreams, hotRuns: 500, inside: 'node:internal/fs/streams|node:internal/streams/readable' },
+    { hold: fileStreams, hotRuns: 500, inside: 'node:internal/fs/streams', outer: 'node:internal/streams/readable' },
     { hold: blobs, hotRuns: 1_000, inside: 'node:internal/blob' },
     { hold: blobStreams, hotRuns: 500, inside: 'node:internal/blob' },
   ],
