@@ -16,10 +16,14 @@ pub struct Config {
     /// Inode number of user space's PID namespace, in which thread-group IDs are then understood; 0
     /// when it is the initial one.
     pub pid_namespace: u32,
+    /// Buckets of the live map.
+    pub live_buckets: u32,
+    /// Blocks for which a processor takes room in the live map at once.
+    pub room_batch: u32,
     /// Where the kernel keeps things (from BTF).
     pub kernel: KernelLayout,
 }
-const _: () = assert!(size_of::<Config>() == 8 + 16 + size_of::<KernelLayout>());
+const _: () = assert!(size_of::<Config>() == 8 + 24 + size_of::<KernelLayout>());
 
 /// Offsets inside kernel structures, in bytes, read from BTF.
 #[repr(C)]

@@ -10,6 +10,7 @@
 pub mod config;
 pub mod counter;
 pub mod limits;
+pub mod live;
 pub mod process;
 pub mod python;
 pub mod record;
@@ -19,4 +20,4 @@ pub mod unwind;
 pub mod v8;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;

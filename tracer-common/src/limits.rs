@@ -17,9 +17,9 @@ pub const DEFAULT_MAX_THREADS: u32 = 8192;
 pub const DEFAULT_MAX_STACKS: u32 = 65_536;
 /// Counter slots: one per stack and birth epoch; 48 bytes of kernel memory each, taken at once.
 pub const DEFAULT_MAX_SLOTS: u32 = 131_072;
-/// Blocks that can be live at once; about 96 bytes of kernel memory each, taken as they appear.
-/// The machines that need outlive are small and nearly full: with half a million blocks it stays
-/// below 150 MB in all, its own process included.
+/// Blocks that can be live at once; 32 bytes of kernel memory each, taken at once. The machines
+/// that need outlive are small and nearly full: with half a million blocks it stays below 150 MB in
+/// all, its own process included.
 pub const DEFAULT_MAX_LIVE_BLOCKS: u32 = 500_000;
 /// Unwind rows of all files together, where user space does not ask for more (4 bytes each).
 pub const DEFAULT_MAX_ROWS: u32 = 1 << 20;

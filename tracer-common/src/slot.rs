@@ -1,4 +1,4 @@
-//! Keys and values of the maps: the live map, the stack table, the counter slots.
+//! Keys and values of the maps: live blocks, the stack table, the counter slots.
 
 /// Counters of one (stack, birth epoch). Lives in a memory-mapped array that user space reads
 /// without a system call; every field is updated atomically and never decreases while the slot
@@ -29,8 +29,7 @@ pub const UNATTRIBUTED_SLOT: u32 = 0;
 /// The stack identity of everything in [`UNATTRIBUTED_SLOT`].
 pub const UNATTRIBUTED_STACK: u64 = 1;
 
-/// One block that is alive. Key: the block's address in the low 48 bits, the number of
-/// the process's image in the high 16 (see [`live_key`]).
+/// One block that is alive; the live map has it as a word (see [`crate::live`]).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveBlock {
@@ -42,12 +41,6 @@ pub struct LiveBlock {
     pub reserved: u32,
 }
 const _: () = assert!(size_of::<LiveBlock>() == 16);
-
-/// Key of the live map.
-#[inline(always)]
-pub const fn live_key(address: u64, image: u16) -> u64 {
-    (address & 0x0000_ffff_ffff_ffff) | ((image as u64) << 48)
-}
 
 /// Value of the stack table: the slot of the stack's present epoch. Packed in one word
 /// (epoch in the high half, slot in the low half), so that it can be exchanged atomically.

@@ -7,7 +7,7 @@ use crate::{
     maps::{CONTROL, EVENTS, SLOTS, STACKS},
     thread::ThreadState,
 };
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
     counter::Counter,
     record::{self, NEW_STACK_PREFIX_BYTES, STACK_WORDS},
@@ -146,7 +146,5 @@ pub fn died(block: &LiveBlock) {
     }
 }
 
-/// Flag of an insertion that may replace.
-pub const REPLACE: u64 = BPF_ANY as u64;
 /// Flag of an insertion that must not replace.
 pub const NO_REPLACE: u64 = BPF_NOEXIST as u64;

@@ -1,10 +1,10 @@
 //! Allocation probes: entry remembers what was asked for, return books what was given.
 
 use crate::{
-    account::{NO_REPLACE, REPLACE, born, died, slot_of_stack},
+    account::{born, died, slot_of_stack},
     configuration::config,
     counters::{add, count},
-    maps::LIVE,
+    live::{self, Entered},
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
     unknown, unwind,
@@ -16,11 +16,12 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counter::Counter,
+    live::{as_kept, live_key},
     record::domain,
-    slot::{LiveBlock, live_key},
+    slot::LiveBlock,
 };
 
-/// [`ThreadState::has_old_block`]: the block's entry of the live map was taken out.
+/// [`ThreadState::has_old_block`]: the block was taken out of the live map.
 const OLD_BLOCK_KNOWN: u16 = 1;
 /// It had none, and nothing but its size is valid.
 const OLD_BLOCK_SIZED: u16 = 2;
@@ -133,13 +134,9 @@ fn has_old_block(call: u32) -> bool {
 /// What glibc says of one that is not there must be read now for the same reason.
 #[inline(always)]
 fn take_old_block(thread: &mut ThreadState, address: u64, is_glibc: bool) {
-    let key = live_key(address, thread.image);
-    if let Some(block) = LIVE.get_ptr(key) {
-        // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller.
-        thread.old_block = unsafe { *block };
-        if LIVE.remove(key).is_ok() {
-            thread.has_old_block = OLD_BLOCK_KNOWN;
-        }
+    if let Some(block) = live::take(live_key(address, thread.image)) {
+        thread.old_block = block;
+        thread.has_old_block = OLD_BLOCK_KNOWN;
     } else if is_glibc {
         thread.old_block.size_bytes = unknown::glibc_bytes(address);
         thread.has_old_block = OLD_BLOCK_SIZED;
@@ -224,13 +221,15 @@ pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
         return;
     }
     thread.has_old_block = 0;
-    let key = live_key(thread.old_address, thread.image);
-    if LIVE.insert(key, thread.old_block, NO_REPLACE).is_err() {
-        died(&thread.old_block);
-        if LIVE.get_ptr(key).is_none() {
+    match live::put_back(live_key(thread.old_address, thread.image), &thread.old_block) {
+        Entered::New => {}
+        Entered::Full => {
+            died(&thread.old_block);
             add(Counter::LiveMapFullBytes, thread.old_block.size_bytes);
             count(Counter::LiveMapFullBlocks);
         }
+        // Its address is another block's by now.
+        Entered::Present | Entered::Replaced(_) => died(&thread.old_block),
     }
 }
 
@@ -270,23 +269,19 @@ fn settle(
         return Err(Counter::BelowMinSizeBlocks);
     }
     unwind::walk(thread, registers, domain);
-    let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
-    let key = live_key(address, thread.image);
-    if LIVE.insert(key, block, NO_REPLACE).is_err() {
-        let Some(old) = LIVE.get_ptr(key) else {
-            add(Counter::LiveMapFullBytes, size_bytes);
-            return Err(Counter::LiveMapFullBlocks);
-        };
-        // The allocator handed out an address that we hold for live: its free was not seen.
-        // SAFETY: the kernel returned a pointer to an entry of the map.
-        let old = unsafe { *old };
-        died(&old);
-        count(Counter::AddressReused);
-        if LIVE.insert(key, block, REPLACE).is_err() {
+    let block = as_kept(&LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 });
+    match live::enter(live_key(address, thread.image), &block) {
+        Entered::New | Entered::Present => {}
+        Entered::Replaced(old) => {
+            // The allocator handed out an address that we hold for live: its free was not seen.
+            died(&old);
+            count(Counter::AddressReused);
+        }
+        Entered::Full => {
             add(Counter::LiveMapFullBytes, size_bytes);
             return Err(Counter::LiveMapFullBlocks);
         }
     }
-    born(block.slot, size_bytes);
+    born(block.slot, block.size_bytes);
     Ok(())
 }

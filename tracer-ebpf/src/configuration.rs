@@ -12,6 +12,8 @@ static CONFIG: Config = Config {
     verbose: 0,
     max_slots: 0,
     pid_namespace: 0,
+    live_buckets: 0,
+    room_batch: 0,
     kernel: KernelLayout {
         task_fsbase: 0,
         task_mm: 0,

@@ -1,15 +1,15 @@
-//! The free probe: one look-up, one removal, one addition. It has no return probe.
+//! The free probe: one removal, one addition. It has no return probe.
 
 use crate::{
     account::died,
     counters::count,
-    maps::LIVE,
+    live,
     registers::at_entry,
     thread::{self, Freeing},
     unknown,
 };
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use tracer_common::{counter::Counter, slot::live_key};
+use tracer_common::{counter::Counter, live::live_key};
 
 /// free, cfree (block), and what frees it with a size or an alignment behind.
 #[uprobe]
@@ -35,18 +35,9 @@ pub(crate) fn release(sp: u64, address: u64, is_glibc: bool) -> u32 {
     }
     // Inside realloc it is realloc that books it.
     let Some(Freeing { image, again }) = thread::begin_free(sp, address) else { return 0 };
-    let key = live_key(address, image);
-    let Some(block) = LIVE.get_ptr(key) else {
-        free_unknown(address, again, is_glibc);
-        return 0;
-    };
-    // SAFETY: the kernel returned a pointer to an entry; the block belongs to the caller, who
-    // alone may free it.
-    let block = unsafe { *block };
-    if LIVE.remove(key).is_ok() {
-        died(&block);
-    } else {
-        free_unknown(address, again, is_glibc);
+    match live::take(live_key(address, image)) {
+        Some(block) => died(&block),
+        None => free_unknown(address, again, is_glibc),
     }
     0
 }

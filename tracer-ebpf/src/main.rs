@@ -3,7 +3,7 @@
 //!
 //! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
 //! `mapping`, `loader`, `process`, `v8_gc`), and one that is no probe (`signals`); what they
-//! share is in `thread` (the call in flight), `account` (counter slots), `unknown` (blocks that were
+//! share is in `thread` (the call in flight), `live` and `room` (the live map), `account` (slots), `unknown` (blocks that were
 //! not seen born), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -23,12 +23,14 @@ mod floor;
 mod free;
 mod heap;
 mod jemalloc;
+mod live;
 mod loader;
 mod mapping;
 mod maps;
 mod process;
 mod pyobject;
 mod registers;
+mod room;
 mod signals;
 mod thread;
 mod throwing;

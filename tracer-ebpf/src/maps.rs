@@ -15,16 +15,26 @@ use tracer_common::{
         DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_PAGES, DEFAULT_MAX_ROWS,
         DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
     },
+    live::{Bucket, buckets_for},
     process::{MAX_PROCESSES, MAX_TGIDS, ProcessEntry},
-    slot::{CodeRange, Control, LiveBlock, Slot},
+    slot::{CodeRange, Control, Slot},
     unwind::{CACHE_ENTRIES, MAX_RULES, Rule},
 };
 
-/// The live map. Grows as live blocks do. Full: the new block is not followed, and counted
-/// (`live_map_full_*`); the old ones stay, since they are the leak.
+/// The live map: buckets of blocks; memory-mapped. Taken at once. Full: the new block is not
+/// followed, and counted (`live_map_full_*`); the old ones stay, since they are the leak.
 #[map(name = "OUTLIVE_LIVE")]
-pub static LIVE: HashMap<u64, LiveBlock> =
-    HashMap::with_max_entries(DEFAULT_MAX_LIVE_BLOCKS, BPF_F_NO_PREALLOC);
+pub static LIVE: Array<Bucket> =
+    Array::with_max_entries(buckets_for(DEFAULT_MAX_LIVE_BLOCKS), BPF_F_MMAPABLE);
+
+/// Blocks that may still be entered before the live map is as full as it may be, but for what is
+/// in [`ROOM_HERE`]; memory-mapped.
+#[map(name = "OUTLIVE_ROOM")]
+pub static ROOM: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Of these, what a processor has set aside for itself.
+#[map(name = "OUTLIVE_ROOMCPU")]
+pub static ROOM_HERE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Stack hash to packed (epoch, slot). Full: booked without a stack (`stack_table_full`).
 #[map(name = "OUTLIVE_STACKS")]

@@ -121,7 +121,7 @@ pub struct Watch {
     /// Exit with 1 when something grows.
     #[arg(long)]
     pub fail_on_growth: bool,
-    /// Blocks that can be followed at once; each takes about 96 bytes of kernel memory.
+    /// Blocks that can be followed at once; each takes 32 bytes of kernel memory, at once.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE_BLOCKS, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub max_live: u32,
     /// Distinct stacks that can be told apart.

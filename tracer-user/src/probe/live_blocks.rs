@@ -1,13 +1,7 @@
 //! Which blocks of a process are alive, by the live map.
 
-use super::{batches::Batches, error::ProbeError, load, probes::Probes};
+use super::{error::ProbeError, probes::Probes};
 use crate::heap::native::LiveBlock;
-use aya::maps::Map;
-use std::{
-    io,
-    os::fd::{AsFd as _, OwnedFd},
-};
-use tracer_common::slot;
 
 /// Blocks that are listed at most: half a gigabyte of them.
 pub const MAX_LIVE_BLOCKS: usize = 20_000_000;
@@ -30,40 +24,30 @@ impl Probes {
     /// When the live map cannot be read.
     ///
     /// # Cost
-    /// Half a second of a processor and 24 MB for a million blocks. Buckets of the live map are locked one by one,
-    /// each for as long as it takes to copy it.
-    ///
-    /// # Kernel
-    /// 5.6 (BPF_MAP_LOOKUP_BATCH).
+    /// COSTFIGURE No program waits.
     pub fn live_blocks(&self, tgid: u32, at_most: usize) -> Result<LiveBlocks, ProbeError> {
         let mut found = LiveBlocks::default();
         let image = self.traced.get(&tgid).and_then(|traced| traced.images.last());
         let Some(image) = image.copied() else { return Ok(found) };
         let at_most = at_most.min(MAX_LIVE_BLOCKS);
-        let failed = |error: io::Error| ProbeError::Map(error.to_string());
-        let live = self.ebpf.map("OUTLIVE_LIVE").ok_or_else(|| load::no_map("OUTLIVE_LIVE"))?;
-        let mut batches = Batches::<slot::LiveBlock>::new(descriptor(live).map_err(failed)?);
-        while let Some((keys, values)) = batches.next().map_err(failed)? {
-            for (key, value) in keys.iter().zip(values) {
-                if (key >> 48) as u32 != image {
-                    continue;
-                }
-                if found.blocks.len() >= at_most {
-                    found.left_out += 1;
-                    continue;
-                }
-                let stack = self.slots.get(value.slot as usize).map_or(0, |slot| slot.stack_hash);
-                let avma = key & 0x0000_ffff_ffff_ffff;
-                found.blocks.push(LiveBlock { avma, size_bytes: value.size_bytes, stack });
+        let outcome = self.live.visit(|entry| {
+            if u32::from(entry.image) != image {
+                return;
             }
-        }
+            if found.blocks.len() >= at_most {
+                found.left_out += 1;
+                return;
+            }
+            let slot = self.slots.get(entry.block.slot as usize);
+            let stack = slot.map_or(0, |slot| slot.stack_hash);
+            let (avma, size_bytes) = (entry.avma, entry.block.size_bytes);
+            found.blocks.push(LiveBlock { avma, size_bytes, stack });
+        });
+        outcome.map_err(|error| ProbeError::Map(error.to_string()))?;
         found.blocks.sort_unstable_by_key(|block| block.avma);
+        // Of a block that moves while it is looked at (freed, and born again), and of a program that
+        // gives one away twice.
+        found.blocks.dedup_by_key(|block| block.avma);
         Ok(found)
     }
-}
-
-/// A descriptor of its own for a hash map.
-pub(super) fn descriptor(map: &Map) -> io::Result<OwnedFd> {
-    let Map::HashMap(data) = map else { return Err(io::Error::other("not a hash map")) };
-    data.fd().as_fd().try_clone_to_owned()
 }

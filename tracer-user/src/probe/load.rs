@@ -2,11 +2,11 @@
 //! were decided before.
 
 use super::{
-    error::ProbeError, kernel_layout, mapped::MappedArray, object, settings::Settings,
+    error::ProbeError, kernel_layout, live_table, mapped::MappedArray, object, settings::Settings,
     unwind_tables::TableSizes,
 };
 use aya::{Ebpf, EbpfLoader, maps::MapError};
-use tracer_common::config::Config;
+use tracer_common::{config::Config, live::buckets_for};
 
 /// The configuration as a global.
 #[repr(transparent)]
@@ -21,17 +21,21 @@ unsafe impl aya::Pod for ConfigGlobal {}
 /// When the object does not fit, or the kernel refuses a map.
 pub fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, ProbeError> {
     let object = object::embedded()?;
+    let live_buckets = buckets_for(settings.limits.max_live);
+    let processors = aya::util::nr_cpus().map_or(1, |count| count);
     let config = ConfigGlobal(Config {
         min_size_bytes: settings.min_size_bytes,
         follow: u32::from(settings.follow),
         verbose: u32::from(settings.verbose),
         max_slots: settings.limits.max_slots,
         pid_namespace: settings.pid_namespace,
+        live_buckets,
+        room_batch: live_table::room_batch(settings.limits.max_live, processors),
         kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
     });
     EbpfLoader::new()
         .override_global("CONFIG", &config, true)
-        .map_max_entries("OUTLIVE_LIVE", settings.limits.max_live)
+        .map_max_entries("OUTLIVE_LIVE", live_buckets)
         .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
         .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
         .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)

@@ -4,16 +4,60 @@ use aya::maps::{Map, MapData};
 use std::{
     io,
     marker::PhantomData,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     ptr::NonNull,
 };
+
+/// A piece of an array map that was made with `BPF_F_MMAPABLE`, in our memory.
+pub struct Mapping {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// Maps `bytes` from `offset` on, which is a multiple of the size of a page.
+    ///
+    /// # Errors
+    /// When mmap fails.
+    pub fn new(map: BorrowedFd<'_>, offset: usize, bytes: usize) -> io::Result<Self> {
+        let bytes = bytes.next_multiple_of(4096);
+        // SAFETY: a fresh shared mapping; the result is checked.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                offset as libc::off_t,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { base, bytes })
+    }
+
+    /// Its first byte, at the start of a page.
+    pub fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: unmaps exactly what `new` mapped; nothing borrowed from it can be left.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
 
 /// A memory-mapped BPF array of `T`, whose fields the kernel side changes under us: every access
 /// is a volatile copy.
 pub struct MappedArray<T> {
     base: NonNull<T>,
     length: usize,
-    mapped_bytes: usize,
+    _mapping: Mapping,
     /// Keeps the map itself open.
     _map: MapData,
     _element: PhantomData<T>,
@@ -30,23 +74,9 @@ impl<T: Copy> MappedArray<T> {
         };
         // The kernel lays elements out at multiples of 8 bytes.
         assert_eq!(size_of::<T>() % 8, 0, "elements must have the kernel's stride");
-        let mapped_bytes = (length * size_of::<T>()).next_multiple_of(4096);
-        // SAFETY: a fresh shared mapping of a map that we own; the result is checked.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                mapped_bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                data.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { base, length, mapped_bytes, _map: data, _element: PhantomData })
+        let mapping = Mapping::new(data.fd().as_fd(), 0, length * size_of::<T>())?;
+        let base = mapping.base().cast();
+        Ok(Self { base, length, _mapping: mapping, _map: data, _element: PhantomData })
     }
 
     /// Number of elements.
@@ -67,12 +97,5 @@ impl<T: Copy> MappedArray<T> {
             // SAFETY: inside the mapping.
             change(unsafe { self.base.add(index).as_ptr() });
         }
-    }
-}
-
-impl<T> Drop for MappedArray<T> {
-    fn drop(&mut self) {
-        // SAFETY: unmaps exactly what `new` mapped; nothing borrowed from it can be left.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.mapped_bytes) };
     }
 }

@@ -2,7 +2,6 @@
 //! aya, and the home of nearly all `unsafe`.
 
 mod attach;
-mod batches;
 mod calibrate;
 mod detacher;
 mod drain;
@@ -13,6 +12,7 @@ mod kernel_layout;
 mod kernel_log;
 mod kernel_memory;
 mod live_blocks;
+mod live_table;
 mod load;
 mod mapped;
 mod mapping_account;

@@ -6,8 +6,8 @@ use super::{
     error::ProbeError,
     events::Event,
     kernel_log::KernelLog,
-    live_blocks,
-    load::{self, load_object, mapped, taken},
+    live_table::LiveTable,
+    load::{load_object, mapped, taken},
     mapped::MappedArray,
     overhead::Overhead,
     process_table::ProcessTable,
@@ -32,6 +32,7 @@ use aya::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     os::fd::{AsFd as _, BorrowedFd},
+    sync::Arc,
 };
 use tracer_common::{
     counter::COUNTERS,
@@ -48,6 +49,7 @@ pub struct Probes {
     pub(super) detacher: Detacher,
     loader_link: Option<UProbeLink>,
     pub(super) sweep: Sweep,
+    pub(super) live: Arc<LiveTable>,
     pub(super) ebpf: Ebpf,
     settings: Settings,
     pub(super) slots: MappedArray<Slot>,
@@ -109,14 +111,13 @@ impl Probes {
             taken(&mut ebpf, "OUTLIVE_TGIDS")?,
             mapped(&mut ebpf, "OUTLIVE_RANGES", DEFAULT_MAX_ALL_CODE_RANGES as usize)?,
         );
-        let live = ebpf.map("OUTLIVE_LIVE").ok_or_else(|| load::no_map("OUTLIVE_LIVE"))?;
-        let live = live_blocks::descriptor(live).map_err(|e| ProbeError::Map(e.to_string()))?;
-        let sweep = Sweep::new(live);
+        let live = Arc::new(LiveTable::new(&ebpf, settings.limits.max_live)?);
         let mut probes = Self {
             traced: BTreeMap::new(),
             detacher: Detacher::default(),
             loader_link: None,
-            sweep,
+            sweep: Sweep::new(Arc::clone(&live)),
+            live,
             slots,
             control,
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,

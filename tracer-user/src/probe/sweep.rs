@@ -1,23 +1,23 @@
-//! Removes the blocks of images that are gone from the live map, in a thread of its own: half a
-//! million of them take a while.
+//! Takes the blocks of images that are gone out of the live map, in a thread of its own: millions
+//! of them take a while.
 
-use super::batches::Batches;
+use super::live_table::LiveTable;
 use std::{
     collections::HashSet,
-    io,
-    os::fd::OwnedFd,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
-use tracer_common::slot::LiveBlock;
 
 /// The thread; it ends with what it was asked for when this is dropped, and nobody waits.
 pub struct Sweep(Sender<HashSet<u32>>);
 
 impl Sweep {
     /// For the live map.
-    pub fn new(live: OwnedFd) -> Self {
+    pub fn new(live: Arc<LiveTable>) -> Self {
         let (queue, waiting) = channel();
-        std::thread::spawn(move || work(live, &waiting));
+        std::thread::spawn(move || work(&live, &waiting));
         Self(queue)
     }
 
@@ -28,20 +28,10 @@ impl Sweep {
     }
 }
 
-fn work(live: OwnedFd, waiting: &Receiver<HashSet<u32>>) {
-    let mut batches = Batches::new(live);
+fn work(live: &LiveTable, waiting: &Receiver<HashSet<u32>>) {
     while let Ok(mut images) = waiting.recv() {
         images.extend(waiting.try_iter().flatten());
-        // What cannot be removed takes room until the end, and nothing else.
-        let _ = sweep(&mut batches, &images);
+        // What cannot be taken out takes room until the end, and nothing else.
+        let _ = live.forget(&images);
     }
-}
-
-fn sweep(batches: &mut Batches<LiveBlock>, images: &HashSet<u32>) -> io::Result<()> {
-    while let Some((keys, _)) = batches.next()? {
-        let gone: Vec<u64> =
-            keys.iter().copied().filter(|key| images.contains(&((key >> 48) as u32))).collect();
-        batches.remove(&gone);
-    }
-    Ok(())
 }
