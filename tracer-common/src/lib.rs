@@ -19,4 +19,4 @@ pub mod unwind;
 pub mod v8;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;

@@ -1,7 +1,7 @@
 //! Allocation probes: entry remembers what was asked for, return books what was given.
 
 use crate::{
-    account::{NO_REPLACE, REPLACE, born, died, slot_of_stack},
+    account::{NO_REPLACE, REPLACE, born, died},
     configuration::config,
     counters::{add, count},
     maps::LIVE,
@@ -269,8 +269,8 @@ fn settle(
     if size_bytes < config!(min_size_bytes) {
         return Err(Counter::BelowMinSizeBlocks);
     }
-    unwind::walk(thread, registers, domain);
-    let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
+    let slot = unwind::memory::slot(thread, registers, domain);
+    let block = LiveBlock { size_bytes, slot, reserved: 0 };
     let key = live_key(address, thread.image);
     if LIVE.insert(key, block, NO_REPLACE).is_err() {
         let Some(old) = LIVE.get_ptr(key) else {
