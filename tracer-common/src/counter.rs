@@ -130,6 +130,8 @@ counters! {
     /// Those of [`Counter::FreedUnknownBlocks`] whose size could not be read: another allocator's,
     /// Python's own, or with a header that makes no sense.
     FreedUnknownUnsized = 46, "freed_unknown_unsized_blocks", Traffic;
+    /// Stacks that were walked; all others were remembered.
+    StacksWalked = 47, "stacks_walked", Traffic;
 }
 
 /// Number of counters.

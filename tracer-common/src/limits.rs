@@ -13,6 +13,9 @@ pub const DEFAULT_MAX_ALL_CODE_RANGES: u32 = 16_384;
 pub const CODE_RANGE_SEARCH_STEPS: usize = 11;
 /// Threads of the target that can be inside an allocator function or own scratch memory.
 pub const DEFAULT_MAX_THREADS: u32 = 8192;
+/// Threads that remember their recent stacks, 32 KiB of kernel memory each, taken when a thread has
+/// walked a few.
+pub const DEFAULT_MAX_MEMORIES: u32 = 512;
 /// Distinct stacks.
 pub const DEFAULT_MAX_STACKS: u32 = 65_536;
 /// Counter slots: one per stack and birth epoch; 48 bytes of kernel memory each, taken at once.

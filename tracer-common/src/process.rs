@@ -21,7 +21,8 @@ pub struct ProcessEntry {
     pub code_ranges_first: u32,
     /// How many there are.
     pub code_ranges_count: u32,
-    /// Mixed into the tags of the unwind cache; another one after every change of the code ranges.
+    /// Mixed into the tags of the unwind cache, and kept with stacks that are remembered; another one
+    /// after every change of the code ranges and of the layouts below.
     pub cache_salt: u64,
     /// Where the dynamic loader says whether its list of libraries is whole (`r_debug.r_state`; 0
     /// is whole). The process is stopped there each time that the list has changed, until user

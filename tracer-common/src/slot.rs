@@ -65,8 +65,8 @@ pub struct Control {
     pub images_used: u32,
     /// Slots handed out so far (the kernel side increments it).
     pub slots_used: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Stacks that have left the stack table so far (the kernel side increments it).
+    pub stacks_removed: u32,
 }
 const _: () = assert!(size_of::<Control>() == 16);
 

@@ -22,56 +22,106 @@ pub fn control() -> Option<&'static Control> {
     CONTROL.get_ptr(0).map(|control| unsafe { &*control })
 }
 
+/// A slot, and the epoch that it is of.
+#[derive(Clone, Copy)]
+pub struct Booked {
+    pub slot: u32,
+    pub epoch: u32,
+}
+
+/// Nowhere in particular.
+const UNATTRIBUTED: Booked = Booked { slot: UNATTRIBUTED_SLOT, epoch: 0 };
+
+/// The present epoch, and how many stacks have left the table so far: while both are as they were,
+/// a slot that was looked up is still the one to book in.
+#[inline(always)]
+pub fn epoch_and_removals() -> Option<(u32, u32)> {
+    let control = control()?;
+    // SAFETY: aligned words of the map.
+    Some(unsafe {
+        (
+            (&raw const control.epoch).read_volatile(),
+            (&raw const control.stacks_removed).read_volatile(),
+        )
+    })
+}
+
 /// The slot in which the stack that `thread` has just walked books its births now. A stack never
 /// seen before is sent to user space; one that cannot be kept books as unattributed.
 #[inline(always)]
-pub fn slot_of_stack(thread: &mut ThreadState) -> u32 {
-    let Some(control) = control() else { return UNATTRIBUTED_SLOT };
-    let (hash, epoch) = (thread.stack.stack_hash, control.epoch);
-    let Some(entry) = STACKS.get_ptr_mut(hash) else { return first_slot(thread, epoch) };
+pub fn slot_of_stack(thread: &mut ThreadState) -> Booked {
+    let Some(control) = control() else { return UNATTRIBUTED };
+    let epoch = control.epoch;
+    match slot_in_table(thread.stack.stack_hash, epoch) {
+        Some(booked) => booked,
+        None => first_slot(thread, epoch),
+    }
+}
+
+/// The same of a stack by its hash; `None` when it is not in the table.
+#[inline(always)]
+pub fn slot_in_table(hash: u64, epoch: u32) -> Option<Booked> {
+    let entry = STACKS.get_ptr_mut(hash)?;
     // SAFETY: the kernel returned a pointer to an aligned u64 of this map, valid until the program
     // ends even if `first_slot` takes the entry out meanwhile.
     let packed = unsafe { entry.read_volatile() };
     let (entry_epoch, slot) = unpack_stack_entry(packed);
     if entry_epoch == epoch {
-        return slot;
+        return Some(Booked { slot, epoch });
     }
     let Some(fresh) = new_slot(hash, epoch) else {
         count(Counter::SlotTableFull);
-        return slot;
+        return Some(Booked { slot, epoch: entry_epoch });
     };
     // SAFETY: as above.
-    match unsafe { atomic::replace(entry, packed, pack_stack_entry(epoch, fresh)) } {
-        Ok(()) => fresh,
+    Some(match unsafe { atomic::replace(entry, packed, pack_stack_entry(epoch, fresh)) } {
+        Ok(()) => Booked { slot: fresh, epoch },
         // Another thread was faster; the slot just taken stays empty.
-        Err(winner) => unpack_stack_entry(winner).1,
-    }
+        Err(winner) => booked(winner),
+    })
+}
+
+/// A value of the stack table.
+#[inline(always)]
+fn booked(packed: u64) -> Booked {
+    let (epoch, slot) = unpack_stack_entry(packed);
+    Booked { slot, epoch }
 }
 
 /// First booking of a stack: enter it in the table and send its frames.
 #[inline(always)]
-fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
+fn first_slot(thread: &mut ThreadState, epoch: u32) -> Booked {
     let hash = thread.stack.stack_hash;
     let Some(slot) = new_slot(hash, epoch) else {
         count(Counter::SlotTableFull);
-        return UNATTRIBUTED_SLOT;
+        return UNATTRIBUTED;
     };
     if STACKS.insert(hash, pack_stack_entry(epoch, slot), NO_REPLACE).is_err() {
         // Entered by another thread in the meantime, or the table is full.
         if let Some(entry) = STACKS.get_ptr(hash) {
             // SAFETY: the kernel returned a pointer to an aligned u64 of this map.
-            return unpack_stack_entry(unsafe { *entry }).1;
+            return booked(unsafe { *entry });
         }
         count(Counter::StackTableFull);
-        return UNATTRIBUTED_SLOT;
+        return UNATTRIBUTED;
     }
     if send_stack(thread).is_err() {
         // Without its frames the entry is useless: take it out, so that the next birth retries.
         count(Counter::StackRingFull);
         let _ = STACKS.remove(hash);
-        return UNATTRIBUTED_SLOT;
+        stack_removed();
+        return UNATTRIBUTED;
     }
-    slot
+    Booked { slot, epoch }
+}
+
+/// Says that a stack has left the table: nobody must book in its slot from memory.
+#[inline(always)]
+fn stack_removed() {
+    if let Some(control) = CONTROL.get_ptr_mut(0) {
+        // SAFETY: an aligned u32 inside entry 0 of the map.
+        unsafe { atomic::take_next(&raw mut (*control).stacks_removed) };
+    }
 }
 
 /// Sends the frames that there are.

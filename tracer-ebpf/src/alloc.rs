@@ -1,7 +1,7 @@
 //! Allocation probes: entry remembers what was asked for, return books what was given.
 
 use crate::{
-    account::{born, died, slot_of_stack},
+    account::{born, died},
     configuration::config,
     counters::{add, count},
     live::{self, Entered},
@@ -268,8 +268,8 @@ fn settle(
     if size_bytes < config!(min_size_bytes) {
         return Err(Counter::BelowMinSizeBlocks);
     }
-    unwind::walk(thread, registers, domain);
-    let block = as_kept(&LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 });
+    let slot = unwind::memory::slot(thread, registers, domain);
+    let block = as_kept(&LiveBlock { size_bytes, slot, reserved: 0 });
     match live::enter(live_key(address, thread.image), &block) {
         Entered::New | Entered::Present => {}
         Entered::Replaced(old) => {

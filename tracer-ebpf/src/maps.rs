@@ -3,7 +3,7 @@
 //! User space sets the sizes before loading; those written here are the defaults of
 //! `tracer_common::limits`. Names keep to 15 characters, since the kernel cuts them there.
 
-use crate::thread::ThreadState;
+use crate::{thread::ThreadState, unwind::memory::Memory};
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
@@ -12,8 +12,9 @@ use aya_ebpf::{
 use tracer_common::{
     counter,
     limits::{
-        DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_PAGES, DEFAULT_MAX_ROWS,
-        DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
+        DEFAULT_MAX_ALL_CODE_RANGES, DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_MEMORIES,
+        DEFAULT_MAX_PAGES, DEFAULT_MAX_ROWS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS,
+        DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
     },
     live::{Bucket, buckets_for},
     process::{MAX_PROCESSES, MAX_TGIDS, ProcessEntry},
@@ -96,6 +97,16 @@ pub static THREADS: HashMap<u32, ThreadState> =
 /// One zeroed [`ThreadState`] to insert from: it is larger than a program's stack.
 #[map(name = "OUTLIVE_BLANK")]
 pub static BLANK_THREAD: Array<ThreadState> = Array::with_max_entries(1, 0);
+
+/// The stacks that each thread remembers. Grows as threads allocate. Full: the stacks of the others
+/// are walked each time.
+#[map(name = "OUTLIVE_MEMORY")]
+pub static MEMORIES: HashMap<u32, Memory> =
+    HashMap::with_max_entries(DEFAULT_MAX_MEMORIES, BPF_F_NO_PREALLOC);
+
+/// One that remembers nothing, to insert from.
+#[map(name = "OUTLIVE_BLANK_M")]
+pub static BLANK_MEMORY: Array<Memory> = Array::with_max_entries(1, 0);
 
 /// Everything that is counted.
 #[map(name = "OUTLIVE_COUNTS")]

@@ -8,7 +8,7 @@ use crate::{
     atomic,
     configuration::{abi, config},
     counters::count,
-    maps::{CONTROL, EVENTS, PROCESSES, TGIDS, THREADS},
+    maps::{CONTROL, EVENTS, MEMORIES, PROCESSES, TGIDS, THREADS},
     thread::current_tid,
 };
 use aya_ebpf::{
@@ -96,8 +96,8 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     // A thread that calls exec takes the first one's number.
     let former: u64 = ctx.arg(1);
     let former = former as u32;
-    let _ = THREADS.remove(tid);
-    let _ = THREADS.remove(former);
+    forget_thread(tid);
+    forget_thread(former);
     if entry.tgid != tgid {
         // It shared its parent's memory until now.
         let _ = TGIDS.remove(tgid);
@@ -161,12 +161,19 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
     let Some(tgid) = current_tgid() else { return 0 };
     // Also of a process that has left the table: whoever gets the number next is another thread.
-    let _ = THREADS.remove(current_tid());
+    forget_thread(current_tid());
     let Some((_, entry)) = find(tgid) else { return 0 };
     if entry.tgid != tgid {
         let _ = TGIDS.remove(tgid);
     }
     0
+}
+
+/// Nothing is known of a thread any more.
+#[inline(always)]
+fn forget_thread(tid: u32) {
+    let _ = THREADS.remove(tid);
+    let _ = MEMORIES.remove(tid);
 }
 
 /// Tells user space of a child with memory of its own, where it wants to know.

@@ -61,7 +61,9 @@ pub struct ThreadState {
     /// Index of its process in the process table.
     pub process: u32,
     /// Scratch: 1 when no frame pointer, which may be anything, led to `frame`.
-    pub is_certain: u32,
+    pub is_certain: u16,
+    /// 1 when there is a memory of recent stacks.
+    pub has_memory: u16,
     /// Stack pointer at the call's entry: the address of its return address.
     pub sp: u64,
     /// Requested bytes (mapping calls: length).
@@ -80,6 +82,8 @@ pub struct ThreadState {
     pub python_frame: PythonFrame,
     /// Scratch: its caller.
     pub python_previous: u64,
+    /// Scratch: the innermost Python frame, or how the walk ends where there is none.
+    pub python_first: u64,
     /// Scratch: word of `window` with which the Python frame begins.
     pub python_first_word: u32,
     /// Scratch: words of `stack` that are used.

@@ -6,6 +6,7 @@
 
 use super::{
     SEED, mix,
+    notes::{self, Notes},
     rule::{self, Number},
     step, window,
 };
@@ -66,11 +67,13 @@ pub fn forget(thread: &mut ThreadState) {
 }
 
 /// Looks whether JavaScript runs in `thread.frame`, whose return address was put into the stack
-/// just now and has rule `number`; if so, says whose behind it.
+/// just now and has rule `number`; if so, says whose behind it. Functions move, so such a walk is
+/// not remembered.
 #[inline(always)]
-pub fn look(thread: &mut ThreadState, number: Number) {
+pub fn look(thread: &mut ThreadState, number: Number, notes: Option<&mut Notes>) {
     // Its own code, or code that belongs to no file.
     if number == rule::V8 || number == rule::FRAME_POINTER {
+        notes::give_up(notes);
         take_js_frame(thread, u32::from(number == rule::V8));
     }
 }
@@ -195,7 +198,7 @@ fn read_shared(thread: &mut ThreadState, layout: &V8Layout, shared: u64) -> Opti
 /// A slot of the frame whose frame pointer is `base`.
 #[inline(always)]
 fn slot(thread: &mut ThreadState, base: u64, offset: i32) -> Option<u64> {
-    window::word(thread, base.wrapping_add_signed(i64::from(offset))).ok()
+    window::word(thread, None, base.wrapping_add_signed(i64::from(offset))).ok()
 }
 
 /// Address of the object that a tagged word points to.

@@ -3,10 +3,11 @@
 
 use super::{
     js, mix,
+    notes::{self, Notes},
     rule::{self, Number},
     step, trampoline, window,
 };
-use crate::{process, registers::Registers, thread::ThreadState};
+use crate::{process, thread::ThreadState};
 use tracer_common::{
     limits::MAX_NATIVE_FRAMES,
     record::walk_end,
@@ -17,11 +18,11 @@ use tracer_common::{
 /// [`take_frame`]: the caller's frame is next.
 const WENT_ON: u32 = step::WENT_ON;
 
-/// Fills the native half of `thread.stack`; returns the hash with its frames mixed in.
+/// Fills the native half of `thread.stack`, from `thread.frame` on; returns the hash with its frames
+/// mixed in.
 #[inline(always)]
-pub fn walk(thread: &mut ThreadState, registers: Registers, hash: u64) -> u64 {
+pub fn walk(thread: &mut ThreadState, notes: *mut Notes, hash: u64) -> u64 {
     window::forget(thread);
-    thread.frame = registers;
     // The allocator's caller is kept whatever it is.
     thread.is_certain = 1;
     thread.stack.stack_hash = hash;
@@ -29,7 +30,7 @@ pub fn walk(thread: &mut ThreadState, registers: Registers, hash: u64) -> u64 {
     thread.words_used = 0;
     thread.stack.native_end = walk_end::TOO_DEEP;
     for index in 0..MAX_NATIVE_FRAMES as u32 {
-        let end = take_frame(thread, index);
+        let end = take_frame(thread, index, notes);
         if end != WENT_ON {
             thread.stack.native_end = end;
             break;
@@ -45,16 +46,19 @@ pub fn walk(thread: &mut ThreadState, registers: Registers, hash: u64) -> u64 {
 /// every path of a loop's body anew in each round, when that body calls other functions.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn take_frame(thread: *mut ThreadState, index: u32) -> u32 {
+extern "C" fn take_frame(thread: *mut ThreadState, index: u32, notes: *mut Notes) -> u32 {
     // SAFETY: null, or the state of the current thread, which nobody else touches.
     let Some(thread) = (unsafe { thread.as_mut() }) else { return walk_end::UNREADABLE };
     let Some(process) = process::entry(thread.process) else { return walk_end::UNREADABLE };
+    // SAFETY: null, or a part of the current thread's memory.
+    let mut notes = unsafe { notes.as_mut() };
     let (index_of_process, salt) = (thread.process, process.cache_salt);
     let mut end = WENT_ON;
     let mut ip = thread.frame.ip;
     // The call's last byte: what follows a call may belong to another row, or function.
     let mut number = rule::number(index_of_process, salt, ip.wrapping_sub(1));
     if number >= rule::HIDDEN {
+        notes::give_up(notes.as_deref_mut());
         // The return address was read from the word below the stack pointer.
         let pending = trampoline::pending_return(thread.frame.sp.wrapping_sub(8));
         if pending != 0 {
@@ -84,11 +88,11 @@ extern "C" fn take_frame(thread: *mut ThreadState, index: u32) -> u32 {
         return end;
     }
     if process.v8.kind != V8_NONE {
-        js::look(thread, number);
+        js::look(thread, number, notes.as_deref_mut());
     }
     // V8's own code is known to keep frame pointers.
-    thread.is_certain = u32::from(number < rule::FIRST_OF_RANGE || number == rule::V8);
-    step::to_caller(thread, number)
+    thread.is_certain = u16::from(number < rule::FIRST_OF_RANGE || number == rule::V8);
+    step::to_caller(thread, notes, number)
 }
 
 /// Why a walk ends at an address that has no rule.

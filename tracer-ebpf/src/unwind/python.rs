@@ -4,7 +4,11 @@
 //! the same, so every read may fail, the walk is bounded, and a chain that bites its tail is called
 //! what it is.
 
-use super::{mix, window};
+use super::{
+    mix,
+    notes::{self, Notes},
+    window,
+};
 use crate::{configuration::config, process, thread::ThreadState};
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
 use tracer_common::{
@@ -33,19 +37,23 @@ const DTV: u64 = 8;
 
 /// Fills the Python half of `thread.stack`; returns the hash with its frames mixed in.
 #[inline(always)]
-pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u64 {
+pub fn walk(
+    thread: &mut ThreadState,
+    layout: &PythonLayout,
+    notes: *mut Notes,
+    mut hash: u64,
+) -> u64 {
     thread.stack.python_count = 0;
-    thread.stack.python_end = walk_end::ABSENT;
-    if layout.kind == PYTHON_NONE {
+    let mut frame = thread.python_first;
+    if is_end(frame) {
+        thread.stack.python_end = frame as u32;
         return hash;
     }
-    let mut frame = match innermost_frame(layout) {
-        Ok(frame) => frame,
-        Err(end) => {
-            thread.stack.python_end = end;
-            return hash;
-        }
-    };
+    // It was found a moment ago, by a layout that has just gone.
+    if layout.kind == PYTHON_NONE {
+        thread.stack.python_end = walk_end::BAD_INTERPRETER_STATE;
+        return hash;
+    }
     let mut end = walk_end::TOO_DEEP;
     let mut taken = 0;
     // A chain that comes back to a frame it has passed never ends: each power of two a frame is
@@ -63,7 +71,7 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
         if index & (index + 1) == 0 {
             passed = frame;
         }
-        if read_frame(thread, thread.process, frame) == 0 {
+        if read_frame(thread, thread.process, frame, notes) == 0 {
             end = walk_end::UNREADABLE;
             break;
         }
@@ -90,7 +98,12 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
 /// scratch memory; 0 where it cannot be read. `process` is an index in the process table.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn read_frame(thread: *mut ThreadState, process: u32, frame: u64) -> u32 {
+extern "C" fn read_frame(
+    thread: *mut ThreadState,
+    process: u32,
+    frame: u64,
+    notes: *mut Notes,
+) -> u32 {
     // SAFETY: null, or the state of the current thread, which nobody else touches.
     let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
     let Some(process) = process::entry(process) else { return 0 };
@@ -111,6 +124,13 @@ extern "C" fn read_frame(thread: *mut ThreadState, process: u32, frame: u64) -> 
     thread.python_first_word = (frame.wrapping_sub(thread.window_start) / 8) as u32;
     thread.python_frame = describe(thread, layout);
     thread.python_previous = word(thread, layout.frame_previous);
+    // SAFETY: null, or a part of the current thread's memory.
+    let mut notes = unsafe { notes.as_mut() };
+    // How it was entered is no part of a stack's identity.
+    for offset in [layout.frame_code, layout.frame_instr, layout.frame_previous] {
+        let index = thread.python_first_word.wrapping_add(offset / 8);
+        notes::note(thread, notes.as_deref_mut(), index);
+    }
     1
 }
 
@@ -137,6 +157,34 @@ fn describe(thread: &ThreadState, layout: &PythonLayout) -> PythonFrame {
 #[inline(always)]
 fn word(thread: &ThreadState, offset: u32) -> u64 {
     window::at(thread, thread.python_first_word.wrapping_add(offset / 8))
+}
+
+/// Puts the address of the thread's innermost frame into `python_first`, or how the walk ends where
+/// there is none ([`is_end`]).
+#[inline(always)]
+pub fn find_first(thread: &mut ThreadState) {
+    thread.python_first = match process::entry(thread.process) {
+        Some(process) if process.python.kind != PYTHON_NONE => first_frame(thread.process),
+        _ => u64::from(walk_end::ABSENT),
+    };
+}
+
+/// Whether what [`find_first`] has found is one of `walk_end`: no frame lies on the first page.
+#[inline(always)]
+pub fn is_end(first: u64) -> bool {
+    first < 4096
+}
+
+/// The innermost frame of the current thread, which runs process `process` of the table.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_frame(process: u32) -> u64 {
+    let Some(process) = process::entry(process) else { return u64::from(walk_end::ABSENT) };
+    match innermost_frame(&process.python) {
+        Ok(frame) if is_end(frame) => u64::from(walk_end::UNREADABLE),
+        Ok(frame) => frame,
+        Err(end) => u64::from(end),
+    }
 }
 
 /// The innermost frame of the current thread; else how the walk ends.

@@ -1,6 +1,7 @@
 //! From a frame to its caller's, by a rule.
 
 use super::{
+    notes::Notes,
     rule::{self, Number},
     window,
 };
@@ -31,8 +32,8 @@ pub const WENT_ON: u32 = u32::MAX;
 /// interrupted, its instruction plus one, so that one less is always an address of the code that
 /// runs.
 #[inline(always)]
-pub fn to_caller(thread: &mut ThreadState, number: Number) -> u32 {
-    match leave(thread, number) {
+pub fn to_caller(thread: &mut ThreadState, notes: Option<&mut Notes>, number: Number) -> u32 {
+    match leave(thread, notes, number) {
         Ok(caller) => {
             thread.frame = caller;
             WENT_ON
@@ -42,7 +43,11 @@ pub fn to_caller(thread: &mut ThreadState, number: Number) -> u32 {
 }
 
 #[inline(always)]
-fn leave(thread: &mut ThreadState, number: Number) -> Result<Registers, u32> {
+fn leave(
+    thread: &mut ThreadState,
+    mut notes: Option<&mut Notes>,
+    number: Number,
+) -> Result<Registers, u32> {
     let frame = thread.frame;
     let rule = match number {
         rule::FRAME_POINTER | rule::V8 => Rule { cfa: cfa::FRAME_POINTER, ..Rule::default() },
@@ -53,21 +58,26 @@ fn leave(thread: &mut ThreadState, number: Number) -> Result<Registers, u32> {
     match rule.cfa {
         cfa::OUTERMOST => Err(walk_end::BOTTOM),
         cfa::NONE => Err(walk_end::NO_UNWIND_INFO),
-        cfa::SIGNAL => interrupted(thread, &rule, &frame),
+        cfa::SIGNAL => interrupted(thread, notes, &rule, &frame),
         cfa::FRAME_POINTER => {
             believe_frame_pointer(&frame)?;
-            pop(thread, &BY_FRAME_POINTER, &frame, frame.bp.wrapping_add(16))
+            pop(thread, notes, &BY_FRAME_POINTER, &frame, frame.bp.wrapping_add(16))
         }
         _ => {
-            let cfa = frame_address(thread, &rule, &frame)?;
-            pop(thread, &rule, &frame, cfa)
+            let cfa = frame_address(thread, notes.as_deref_mut(), &rule, &frame)?;
+            pop(thread, notes, &rule, &frame, cfa)
         }
     }
 }
 
 /// The canonical frame address: the caller's stack pointer.
 #[inline(always)]
-fn frame_address(thread: &mut ThreadState, rule: &Rule, frame: &Registers) -> Result<u64, u32> {
+fn frame_address(
+    thread: &mut ThreadState,
+    notes: Option<&mut Notes>,
+    rule: &Rule,
+    frame: &Registers,
+) -> Result<u64, u32> {
     let offset = i64::from(rule.cfa_offset);
     let cfa = match rule.cfa {
         cfa::RSP => frame.sp.wrapping_add_signed(offset),
@@ -78,7 +88,7 @@ fn frame_address(thread: &mut ThreadState, rule: &Rule, frame: &Registers) -> Re
         }
         cfa::DEREF_RSP | cfa::DEREF_RBP => {
             let base = if rule.cfa == cfa::DEREF_RSP { frame.sp } else { frame.bp };
-            window::word(thread, base.wrapping_add_signed(offset))?
+            window::word(thread, notes, base.wrapping_add_signed(offset))?
                 .wrapping_add_signed(i64::from(rule.cfa_add))
         }
         _ => return Err(walk_end::UNSUPPORTED_RULE),
@@ -106,19 +116,20 @@ pub fn believe_frame_pointer(frame: &Registers) -> Result<(), u32> {
 #[inline(always)]
 fn pop(
     thread: &mut ThreadState,
+    mut notes: Option<&mut Notes>,
     rule: &Rule,
     frame: &Registers,
     cfa: u64,
 ) -> Result<Registers, u32> {
-    let ip = window::word(thread, cfa.wrapping_sub(8))?;
+    let ip = window::word(thread, notes.as_deref_mut(), cfa.wrapping_sub(8))?;
     if ip == 0 {
         return Err(walk_end::BOTTOM);
     }
     let offset = i64::from(rule.rbp_offset);
     let bp = match rule.rbp {
         rbp::SAME => frame.bp,
-        rbp::AT_CFA => window::word(thread, cfa.wrapping_add_signed(offset))?,
-        rbp::AT_RBP => window::word(thread, frame.bp.wrapping_add_signed(offset))?,
+        rbp::AT_CFA => window::word(thread, notes, cfa.wrapping_add_signed(offset))?,
+        rbp::AT_RBP => window::word(thread, notes, frame.bp.wrapping_add_signed(offset))?,
         _ => LOST,
     };
     Ok(Registers { ip, sp: cfa, bp })
@@ -126,10 +137,15 @@ fn pop(
 
 /// Goes on where a signal interrupted: its frame may be on another stack.
 #[inline(always)]
-fn interrupted(thread: &mut ThreadState, rule: &Rule, frame: &Registers) -> Result<Registers, u32> {
+fn interrupted(
+    thread: &mut ThreadState,
+    mut notes: Option<&mut Notes>,
+    rule: &Rule,
+    frame: &Registers,
+) -> Result<Registers, u32> {
     let context = frame.sp.wrapping_add_signed(i64::from(rule.cfa_offset));
-    let ip = window::word(thread, context.wrapping_add(SIGCONTEXT_IP))?;
-    let sp = window::word(thread, context.wrapping_add(SIGCONTEXT_SP))?;
-    let bp = window::word(thread, context.wrapping_add(SIGCONTEXT_BP))?;
+    let ip = window::word(thread, notes.as_deref_mut(), context.wrapping_add(SIGCONTEXT_IP))?;
+    let sp = window::word(thread, notes.as_deref_mut(), context.wrapping_add(SIGCONTEXT_SP))?;
+    let bp = window::word(thread, notes, context.wrapping_add(SIGCONTEXT_BP))?;
     Ok(Registers { ip: ip.wrapping_add(1), sp, bp })
 }

@@ -1,6 +1,7 @@
 //! Words of the target's stacks, the interpreter's included, served from a piece that is read in
 //! one go: a read costs about as much for a word as for a kibibyte.
 
+use super::notes::{self, Notes};
 use crate::thread::ThreadState;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;
@@ -21,14 +22,17 @@ pub fn forget(thread: &mut ThreadState) {
     thread.window_bytes = 0;
 }
 
-/// The word at `address` of the target.
+/// The word at `address` of the target, of which a note is taken.
 #[inline(always)]
-pub fn word(thread: &mut ThreadState, address: u64) -> Result<u64, u32> {
-    if let Some(word) = held(thread, address) {
-        return Ok(word);
+pub fn word(thread: &mut ThreadState, notes: Option<&mut Notes>, address: u64) -> Result<u64, u32> {
+    let mut index = held(thread, address);
+    if index.is_none() {
+        fill_window(thread, address);
+        index = held(thread, address);
     }
-    fill_window(thread, address);
-    held(thread, address).ok_or(walk_end::UNREADABLE)
+    let index = index.ok_or(walk_end::UNREADABLE)?;
+    notes::note(thread, notes, index);
+    Ok(at(thread, index))
 }
 
 /// The word at `address` of the target, which no window is about.
@@ -38,13 +42,14 @@ pub fn lone_word(address: u64) -> Option<u64> {
     unsafe { aya_ebpf::helpers::bpf_probe_read_user(address as *const u64) }.ok()
 }
 
+/// Which word of the window is at `address` of the target.
 #[inline(always)]
-fn held(thread: &ThreadState, address: u64) -> Option<u64> {
+fn held(thread: &ThreadState, address: u64) -> Option<u32> {
     let offset = address.wrapping_sub(thread.window_start);
     if offset >= thread.window_bytes || offset & 7 != 0 {
         return None;
     }
-    Some(thread.window[(offset as usize / 8) & (WORDS - 1)])
+    Some((offset / 8) as u32)
 }
 
 /// Moves the window so that it holds `address`; where that much cannot be read (the stack's end),
@@ -92,6 +97,21 @@ pub fn fill_with(thread: &mut ThreadState, address: u64, bytes: u64) -> bool {
         forget(thread);
     }
     worked
+}
+
+/// Reads words `first` to `last` of the window that begins at `start`, and nothing else; says
+/// whether that worked.
+#[inline(always)]
+pub fn read_part(thread: &mut ThreadState, start: u64, first: u32, last: u32) -> bool {
+    let first = first & (WORDS as u32 - 1);
+    let bytes = last.wrapping_sub(first).wrapping_add(1).wrapping_mul(8).min(8 * WORDS as u32);
+    // What would end behind the window ends in `stack`, which the verifier does not mind; no piece
+    // does.
+    let place =
+        (&raw mut thread.window).cast::<u64>().wrapping_add(first as usize).cast::<c_void>();
+    let from = start.wrapping_add(8 * u64::from(first)) as *const c_void;
+    // SAFETY: the words lie inside the window; the helper checks the address.
+    unsafe { bpf_probe_read_user(place, bytes, from) == 0 }
 }
 
 /// Word `index` of the window.

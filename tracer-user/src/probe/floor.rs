@@ -17,7 +17,9 @@ impl Floor {
     /// As for [`super::Probes::load`].
     pub fn attach(plan: &ProbePlan, tgid: u32) -> Result<Self, ProbeError> {
         let mut loader = EbpfLoader::new();
-        for map in ["OUTLIVE_LIVE", "OUTLIVE_STACKS", "OUTLIVE_SLOTS", "OUTLIVE_THREADS"] {
+        for map in
+            ["OUTLIVE_LIVE", "OUTLIVE_STACKS", "OUTLIVE_SLOTS", "OUTLIVE_THREADS", "OUTLIVE_MEMORY"]
+        {
             loader.map_max_entries(map, 1);
         }
         let mut ebpf = loader.load(object::embedded()?).map_err(ProbeError::object)?;

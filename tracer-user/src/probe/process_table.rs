@@ -98,24 +98,29 @@ impl ProcessTable {
     }
 
     /// How Python frames of the process are walked from now on.
-    pub fn set_python(&self, index: u32, python: PythonLayout) {
+    pub fn set_python(&mut self, index: u32, python: PythonLayout) {
         // The kind last: it is what programs look at first.
         let without = PythonLayout { kind: 0, ..python };
-        // SAFETY: fields of element `index`, each an aligned word.
+        let salt = self.next_salt();
+        // SAFETY: fields of element `index`, each an aligned word. The salt behind them: no stack
+        // that was walked by other ones is remembered under it.
         self.entries.update(index as usize, |entry| unsafe {
             (&raw mut (*entry).python).write_volatile(without);
             (&raw mut (*entry).python.kind).write_volatile(python.kind);
+            (&raw mut (*entry).cache_salt).write_volatile(salt);
         });
     }
 
     /// How JavaScript frames of the process are told from now on.
-    pub fn set_v8(&self, index: u32, v8: V8Layout) {
+    pub fn set_v8(&mut self, index: u32, v8: V8Layout) {
         // The kind last: it is what programs look at first.
         let without = V8Layout { kind: 0, ..v8 };
-        // SAFETY: fields of element `index`, each an aligned word.
+        let salt = self.next_salt();
+        // SAFETY: as above.
         self.entries.update(index as usize, |entry| unsafe {
             (&raw mut (*entry).v8).write_volatile(without);
             (&raw mut (*entry).v8.kind).write_volatile(v8.kind);
+            (&raw mut (*entry).cache_salt).write_volatile(salt);
         });
     }
 
@@ -174,7 +179,7 @@ impl ProcessTable {
         best
     }
 
-    /// Another salt for the tags of the unwind cache: an odd constant's multiples, which differ in
+    /// Another salt, for the tags of the unwind cache and for stacks that are remembered: an odd constant's multiples, which differ in
     /// all bits.
     fn next_salt(&mut self) -> u64 {
         self.salt = self.salt.wrapping_add(0x9e37_79b9_7f4a_7c15);
