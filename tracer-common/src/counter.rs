@@ -132,6 +132,16 @@ counters! {
     FreedUnknownUnsized = 46, "freed_unknown_unsized_blocks", Traffic;
     /// Stacks that were walked; all others were remembered.
     StacksWalked = 47, "stacks_walked", Traffic;
+    /// Blocks that sampling has not drawn.
+    NotDrawnBlocks = 48, "not_drawn_blocks", Traffic;
+    /// Blocks freed (or moved) that are not followed, once blocks are left out by sampling or pauses:
+    /// whether they were born before attach or left out is not known. In place of
+    /// [`Counter::FreedUnknownBlocks`].
+    FreedNotFollowedBlocks = 49, "freed_not_followed_blocks", Traffic;
+    /// Allocator calls while births were not followed.
+    PausedCalls = 50, "paused_calls", Traffic;
+    /// Births booked without a stack because another regime began meanwhile.
+    RegimeChangedMeanwhile = 51, "regime_changed_meanwhile", Detail;
 }
 
 /// Number of counters.

@@ -18,7 +18,7 @@ pub const DEFAULT_MAX_THREADS: u32 = 8192;
 pub const DEFAULT_MAX_MEMORIES: u32 = 512;
 /// Distinct stacks.
 pub const DEFAULT_MAX_STACKS: u32 = 65_536;
-/// Counter slots: one per stack and birth epoch; 48 bytes of kernel memory each, taken at once.
+/// Counter slots: one per stack and birth epoch; 72 bytes of kernel memory each, taken at once.
 pub const DEFAULT_MAX_SLOTS: u32 = 131_072;
 /// Blocks that can be live at once; 32 bytes of kernel memory each, taken at once. The machines
 /// that need outlive are small and nearly full: with half a million blocks it stays below 150 MB in

@@ -5,13 +5,14 @@ use crate::{
     configuration::config,
     counters::count,
     maps::{CONTROL, EVENTS, SLOTS, STACKS},
+    regime::{Births, book_sample},
     thread::ThreadState,
 };
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
     counter::Counter,
     record::{self, NEW_STACK_PREFIX_BYTES, STACK_WORDS},
-    slot::{Control, LiveBlock, UNATTRIBUTED_SLOT, pack_stack_entry, unpack_stack_entry},
+    slot::{Control, LiveBlock, pack_stack_entry, unpack_stack_entry},
 };
 
 /// The control block.
@@ -29,38 +30,54 @@ pub struct Booked {
     pub epoch: u32,
 }
 
-/// Nowhere in particular.
-const UNATTRIBUTED: Booked = Booked { slot: UNATTRIBUTED_SLOT, epoch: 0 };
-
-/// The present epoch, and how many stacks have left the table so far: while both are as they were,
-/// a slot that was looked up is still the one to book in.
+/// Nowhere in particular, in the regime of `births`.
 #[inline(always)]
-pub fn epoch_and_removals() -> Option<(u32, u32)> {
-    let control = control()?;
-    // SAFETY: aligned words of the map.
-    Some(unsafe {
-        (
-            (&raw const control.epoch).read_volatile(),
-            (&raw const control.stacks_removed).read_volatile(),
-        )
-    })
+fn unattributed(births: &Births) -> Booked {
+    Booked { slot: births.regime, epoch: 0 }
 }
 
-/// The slot in which the stack that `thread` has just walked books its births now. A stack never
-/// seen before is sent to user space; one that cannot be kept books as unattributed.
+/// How many stacks have left the table so far: while that and the epoch are as they were, a slot that
+/// was looked up is still the one to book in.
+#[inline(always)]
+pub fn stacks_removed() -> Option<u32> {
+    let control = control()?;
+    // SAFETY: an aligned word of the map.
+    Some(unsafe { (&raw const control.stacks_removed).read_volatile() })
+}
+
+/// The slot in which the stack that `thread` has just walked books a birth of `thread.births`. A
+/// stack never seen before is sent to user space; one that cannot be kept books as unattributed.
 #[inline(always)]
 pub fn slot_of_stack(thread: &mut ThreadState) -> Booked {
-    let Some(control) = control() else { return UNATTRIBUTED };
-    let epoch = control.epoch;
-    match slot_in_table(thread.stack.stack_hash, epoch) {
+    let births = thread.births;
+    match slot_in_table(thread.stack.stack_hash, &births) {
         Some(booked) => booked,
-        None => first_slot(thread, epoch),
+        None => in_regime(first_slot(thread, &births), &births),
     }
 }
 
 /// The same of a stack by its hash; `None` when it is not in the table.
 #[inline(always)]
-pub fn slot_in_table(hash: u64, epoch: u32) -> Option<Booked> {
+pub fn slot_in_table(hash: u64, births: &Births) -> Option<Booked> {
+    present_slot(hash, births).map(|booked| in_regime(booked, births))
+}
+
+/// `found`, if it is of the regime that the block was drawn in. It is not when all slots are taken,
+/// or another regime has begun meanwhile: a slot weighs its blocks by its own regime.
+#[inline(always)]
+fn in_regime(found: Booked, births: &Births) -> Booked {
+    // SAFETY: an aligned u32 field of a slot inside the map.
+    let regime = SLOTS.get_ptr(found.slot).map(|slot| unsafe { (*slot).regime });
+    if regime == Some(births.regime) {
+        return found;
+    }
+    count(Counter::RegimeChangedMeanwhile);
+    unattributed(births)
+}
+
+#[inline(always)]
+fn present_slot(hash: u64, births: &Births) -> Option<Booked> {
+    let epoch = births.epoch;
     let entry = STACKS.get_ptr_mut(hash)?;
     // SAFETY: the kernel returned a pointer to an aligned u64 of this map, valid until the program
     // ends even if `first_slot` takes the entry out meanwhile.
@@ -69,7 +86,7 @@ pub fn slot_in_table(hash: u64, epoch: u32) -> Option<Booked> {
     if entry_epoch == epoch {
         return Some(Booked { slot, epoch });
     }
-    let Some(fresh) = new_slot(hash, epoch) else {
+    let Some(fresh) = new_slot(hash, births) else {
         count(Counter::SlotTableFull);
         return Some(Booked { slot, epoch: entry_epoch });
     };
@@ -90,29 +107,29 @@ fn booked(packed: u64) -> Booked {
 
 /// First booking of a stack: enter it in the table and send its frames.
 #[inline(always)]
-fn first_slot(thread: &mut ThreadState, epoch: u32) -> Booked {
+fn first_slot(thread: &mut ThreadState, births: &Births) -> Booked {
     let hash = thread.stack.stack_hash;
-    let Some(slot) = new_slot(hash, epoch) else {
+    let Some(slot) = new_slot(hash, births) else {
         count(Counter::SlotTableFull);
-        return UNATTRIBUTED;
+        return unattributed(births);
     };
-    if STACKS.insert(hash, pack_stack_entry(epoch, slot), NO_REPLACE).is_err() {
+    if STACKS.insert(hash, pack_stack_entry(births.epoch, slot), NO_REPLACE).is_err() {
         // Entered by another thread in the meantime, or the table is full.
         if let Some(entry) = STACKS.get_ptr(hash) {
             // SAFETY: the kernel returned a pointer to an aligned u64 of this map.
             return booked(unsafe { *entry });
         }
         count(Counter::StackTableFull);
-        return UNATTRIBUTED;
+        return unattributed(births);
     }
     if send_stack(thread).is_err() {
         // Without its frames the entry is useless: take it out, so that the next birth retries.
         count(Counter::StackRingFull);
         let _ = STACKS.remove(hash);
         stack_removed();
-        return UNATTRIBUTED;
+        return unattributed(births);
     }
-    Booked { slot, epoch }
+    Booked { slot, epoch: births.epoch }
 }
 
 /// Says that a stack has left the table: nobody must book in its slot from memory.
@@ -148,7 +165,7 @@ pub fn has_slots() -> bool {
 
 /// Takes the next unused slot.
 #[inline(always)]
-fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
+fn new_slot(stack_hash: u64, births: &Births) -> Option<u32> {
     let control = CONTROL.get_ptr_mut(0)?;
     // SAFETY: an aligned u32 inside entry 0 of the map.
     let used = unsafe { &raw mut (*control).slots_used };
@@ -166,7 +183,9 @@ fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
     let slot = SLOTS.get_ptr_mut(index)?;
     // SAFETY: a slot nobody else has been given; user space reads `stack_hash` last.
     unsafe {
-        (*slot).epoch = epoch;
+        (*slot).epoch = births.epoch;
+        (*slot).regime = births.regime;
+        (*slot).sample_mean_bytes = births.sample_mean_bytes;
         (&raw mut (*slot).stack_hash).write_volatile(stack_hash);
     }
     Some(index)
@@ -174,10 +193,14 @@ fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
 
 /// Books a birth.
 #[inline(always)]
-pub fn born(slot: u32, size_bytes: u64) {
-    if let Some(slot) = SLOTS.get_ptr_mut(slot) {
+pub fn born(index: u32, size_bytes: u64) {
+    if let Some(slot) = SLOTS.get_ptr_mut(index) {
         // SAFETY: aligned u64 fields of a slot inside the map.
         unsafe {
+            if (*slot).sample_mean_bytes != 0 {
+                book_sample(index, size_bytes, 0);
+                return;
+            }
             atomic::add(&raw mut (*slot).allocated_bytes, size_bytes);
             atomic::add(&raw mut (*slot).allocated_blocks, 1);
         }
@@ -190,6 +213,10 @@ pub fn died(block: &LiveBlock) {
     if let Some(slot) = SLOTS.get_ptr_mut(block.slot) {
         // SAFETY: aligned u64 fields of a slot inside the map.
         unsafe {
+            if (*slot).sample_mean_bytes != 0 {
+                book_sample(block.slot, block.size_bytes, 1);
+                return;
+            }
             atomic::add(&raw mut (*slot).freed_bytes, block.size_bytes);
             atomic::add(&raw mut (*slot).freed_blocks, 1);
         }

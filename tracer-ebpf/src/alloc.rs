@@ -2,9 +2,9 @@
 
 use crate::{
     account::{born, died},
-    configuration::config,
-    counters::{add, count},
+    counters::count,
     live::{self, Entered},
+    regime::{self, count_dropped},
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
     unknown, unwind,
@@ -109,6 +109,11 @@ pub(crate) fn enter_between(
     is_glibc: bool,
 ) -> u32 {
     count(Counter::AllocationHits);
+    // What a call does to a block from before the pause is still seen.
+    if !has_old_block(call) && regime::is_paused() {
+        count(Counter::PausedCalls);
+        return 0;
+    }
     let Some(thread) = thread::begin(call, sp) else { return 0 };
     thread.size_bytes = size_bytes;
     thread.old_address = old_address;
@@ -225,8 +230,7 @@ pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
         Entered::New => {}
         Entered::Full => {
             died(&thread.old_block);
-            add(Counter::LiveMapFullBytes, thread.old_block.size_bytes);
-            count(Counter::LiveMapFullBlocks);
+            count_dropped(thread.old_block.slot, thread.old_block.size_bytes);
         }
         // Its address is another block's by now.
         Entered::Present | Entered::Replaced(_) => died(&thread.old_block),
@@ -265,9 +269,9 @@ fn settle(
     domain: u32,
 ) -> Result<(), Counter> {
     let size_bytes = thread.size_bytes;
-    if size_bytes < config!(min_size_bytes) {
-        return Err(Counter::BelowMinSizeBlocks);
-    }
+    let births = regime::present().ok_or(Counter::PausedCalls)?;
+    births.admit(size_bytes)?;
+    thread.births = births;
     let slot = unwind::memory::slot(thread, registers, domain);
     let block = as_kept(&LiveBlock { size_bytes, slot, reserved: 0 });
     match live::enter(live_key(address, thread.image), &block) {
@@ -278,8 +282,8 @@ fn settle(
             count(Counter::AddressReused);
         }
         Entered::Full => {
-            add(Counter::LiveMapFullBytes, size_bytes);
-            return Err(Counter::LiveMapFullBlocks);
+            count_dropped(block.slot, size_bytes);
+            return Ok(());
         }
     }
     born(block.slot, block.size_bytes);

@@ -18,7 +18,8 @@ use tracer_common::{
     },
     live::{Bucket, buckets_for},
     process::{MAX_PROCESSES, MAX_TGIDS, ProcessEntry},
-    slot::{CodeRange, Control, Slot},
+    regime::{MAX_REGIMES, Regime},
+    slot::{CodeRange, Control, Slot, UNATTRIBUTED_SLOTS},
     unwind::{CACHE_ENTRIES, MAX_RULES, Rule},
 };
 
@@ -45,7 +46,12 @@ pub static STACKS: HashMap<u64, u64> =
 /// Counters per (stack, epoch), memory-mapped by user space. Full: the birth is booked into an
 /// older epoch of its stack, or without one where it has none (`slot_table_full`).
 #[map(name = "OUTLIVE_SLOTS")]
-pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_MAX_SLOTS, BPF_F_MMAPABLE);
+pub static SLOTS: Array<Slot> =
+    Array::with_max_entries(UNATTRIBUTED_SLOTS + DEFAULT_MAX_SLOTS, BPF_F_MMAPABLE);
+
+/// The regimes; memory-mapped by user space, which begins no more of them when it is full.
+#[map(name = "OUTLIVE_REGIMES")]
+pub static REGIMES: Array<Regime> = Array::with_max_entries(MAX_REGIMES, BPF_F_MMAPABLE);
 
 /// What user space steers while the probes run; memory-mapped.
 #[map(name = "OUTLIVE_CONTROL")]

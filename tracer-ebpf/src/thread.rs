@@ -7,6 +7,7 @@ use crate::{
     counters::count,
     maps::{BLANK_THREAD, THREADS},
     process,
+    regime::Births,
     registers::Registers,
     unwind::{
         js::{MEMORY, Memory},
@@ -78,6 +79,8 @@ pub struct ThreadState {
     pub freed_address: u64,
     /// realloc: the live-map entry of the old block, taken out while the call runs.
     pub old_block: LiveBlock,
+    /// How the birth that is being settled is booked.
+    pub births: Births,
     /// Scratch: the Python frame that the walk has come to.
     pub python_frame: PythonFrame,
     /// Scratch: its caller.

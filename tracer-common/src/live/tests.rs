@@ -191,7 +191,8 @@ fn threads_that_enter_and_take_their_blocks_find_what_they_entered() {
         // A reader never sees a word with another block's key.
         scope.spawn(|| {
             while !over.load(Relaxed) {
-                for (bucket, at) in table.0.iter().flat_map(|b| (0..ENTRIES).map(move |at| (b, at))) {
+                for (bucket, at) in table.0.iter().flat_map(|b| (0..ENTRIES).map(move |at| (b, at)))
+                {
                     if let Some((key, word)) = read(bucket, at) {
                         assert_eq!(unpack_key(key).0, word >> 16 << 4);
                         seen.fetch_add(1, Relaxed);

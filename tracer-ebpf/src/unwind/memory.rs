@@ -18,6 +18,7 @@ use crate::{
     counters,
     maps::{BLANK_MEMORY, MEMORIES},
     process,
+    regime::Births,
     registers::Registers,
     thread::{self, ThreadState},
 };
@@ -25,7 +26,7 @@ use tracer_common::{
     counter::Counter,
     python::{PYTHON_NONE, PythonLayout},
     record::walk_end,
-    slot::UNATTRIBUTED_SLOT,
+    slot::UNATTRIBUTED_SLOTS,
 };
 
 /// Stacks that a thread remembers, a power of two. The brief list is searched from the latest on, so
@@ -57,6 +58,9 @@ struct Remembered {
     stacks_removed: u32,
     /// Domain of the stack.
     domain: u32,
+    /// Frames that its regime allowed.
+    max_frames: u32,
+    reserved: u32,
     /// How the walks ended, one of `walk_end` each.
     native_end: u32,
     python_end: u32,
@@ -82,6 +86,7 @@ struct Beginning {
     salt: u64,
     python_first: u64,
     domain: u32,
+    max_frames: u32,
     tag: u64,
 }
 
@@ -103,7 +108,7 @@ extern "C" fn slot_of_call(
     domain: u32,
 ) -> u32 {
     // SAFETY: null, or the state of the current thread, which nobody else touches.
-    let Some(thread) = (unsafe { thread.as_mut() }) else { return UNATTRIBUTED_SLOT };
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
     thread.frame = Registers { ip, sp, bp };
     thread.stack.domain = domain;
     python::find_first(thread);
@@ -111,7 +116,7 @@ extern "C" fn slot_of_call(
         super::walk_from(thread, None);
         return account::slot_of_stack(thread).slot;
     };
-    let Some(beginning) = beginning(thread, domain) else { return UNATTRIBUTED_SLOT };
+    let Some(beginning) = beginning(thread, domain) else { return thread.births.regime };
     if let Some(slot) = recall(thread, memory, &beginning) {
         return slot;
     }
@@ -147,7 +152,7 @@ fn beginning(thread: &ThreadState, domain: u32) -> Option<Beginning> {
     let place = (from.ip ^ u64::from(domain), from.sp, from.bp ^ salt);
     let tag = mix(mix(mix(SEED, place.0), place.1), place.2);
     let tag = mix(tag, python_first ^ innermost_instruction(&process.python, python_first)) | 1;
-    Some(Beginning { from, salt, python_first, domain, tag })
+    Some(Beginning { from, salt, python_first, domain, max_frames: thread.births.max_frames, tag })
 }
 
 /// What only serves to tell stacks apart at once; what they are is told by the words.
@@ -175,10 +180,11 @@ fn recall(thread: &mut ThreadState, memory: &mut Memory, call: &Beginning) -> Op
             && stack.from.bp == call.from.bp
             && stack.salt == call.salt
             && stack.python_first == call.python_first
-            && stack.domain == call.domain;
+            && stack.domain == call.domain
+            && stack.max_frames == call.max_frames;
         if is_alike && notes::notes_hold(thread, &raw const stack.notes) != 0 {
             memory.latest = number as u32;
-            return book(stack);
+            return book(stack, &thread.births);
         }
     }
     None
@@ -186,10 +192,10 @@ fn recall(thread: &mut ThreadState, memory: &mut Memory, call: &Beginning) -> Op
 
 /// The slot in which a remembered stack books now; `None` where it has left the table.
 #[inline(always)]
-fn book(stack: &mut Remembered) -> Option<u32> {
-    let (epoch, stacks_removed) = account::epoch_and_removals()?;
-    if stack.epoch != epoch || stack.stacks_removed != stacks_removed {
-        let Booked { slot, epoch } = account::slot_in_table(stack.stack_hash, epoch)?;
+fn book(stack: &mut Remembered, births: &Births) -> Option<u32> {
+    let stacks_removed = account::stacks_removed()?;
+    if stack.epoch != births.epoch || stack.stacks_removed != stacks_removed {
+        let Booked { slot, epoch } = account::slot_in_table(stack.stack_hash, births)?;
         stack.slot = slot;
         stack.epoch = epoch;
         stack.stacks_removed = stacks_removed;
@@ -207,11 +213,11 @@ fn walk_and_remember(thread: &mut ThreadState, memory: &mut Memory, call: &Begin
     let stack = &mut memory.stacks[number];
     super::walk_from(thread, Some(&mut stack.notes));
     // Before the look-up that it vouches for.
-    let removals = account::epoch_and_removals();
+    let removals = account::stacks_removed();
     let booked = account::slot_of_stack(thread);
-    let Some((_, stacks_removed)) = removals else { return booked.slot };
+    let Some(stacks_removed) = removals else { return booked.slot };
     let (native_end, python_end) = (thread.stack.native_end, thread.stack.python_end);
-    if booked.slot == UNATTRIBUTED_SLOT
+    if booked.slot < UNATTRIBUTED_SLOTS
         || !notes::are_whole(&stack.notes)
         || !may_be_repeated(native_end)
         || !may_be_repeated(python_end)
@@ -222,6 +228,7 @@ fn walk_and_remember(thread: &mut ThreadState, memory: &mut Memory, call: &Begin
     stack.salt = call.salt;
     stack.python_first = call.python_first;
     stack.domain = call.domain;
+    stack.max_frames = call.max_frames;
     stack.stack_hash = thread.stack.stack_hash;
     stack.slot = booked.slot;
     stack.epoch = booked.epoch;

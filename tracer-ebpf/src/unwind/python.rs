@@ -64,6 +64,9 @@ pub fn walk(
             end = walk_end::BOTTOM;
             break;
         }
+        if index as u32 >= thread.births.max_frames {
+            break;
+        }
         if frame == passed {
             end = walk_end::BAD_INTERPRETER_STATE;
             break;

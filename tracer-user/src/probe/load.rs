@@ -24,10 +24,9 @@ pub fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, Probe
     let live_buckets = buckets_for(settings.limits.max_live);
     let processors = aya::util::nr_cpus().map_or(1, |count| count);
     let config = ConfigGlobal(Config {
-        min_size_bytes: settings.min_size_bytes,
         follow: u32::from(settings.follow),
         verbose: u32::from(settings.verbose),
-        max_slots: settings.limits.max_slots,
+        max_slots: settings.limits.all_slots(),
         pid_namespace: settings.pid_namespace,
         live_buckets,
         room_batch: live_table::room_batch(settings.limits.max_live, processors),
@@ -37,7 +36,7 @@ pub fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, Probe
         .override_global("CONFIG", &config, true)
         .map_max_entries("OUTLIVE_LIVE", live_buckets)
         .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
-        .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
+        .map_max_entries("OUTLIVE_SLOTS", settings.limits.all_slots())
         .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)
         .map_max_entries("OUTLIVE_ROWS", sizes.rows / 2)
         .map_max_entries("OUTLIVE_PAGES", sizes.pages / 2)

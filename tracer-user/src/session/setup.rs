@@ -1,6 +1,6 @@
 //! From a process to attached probes.
 
-use super::{Config, guardian::Guardian, python_objects};
+use super::{Config, guardian::Guardian, python_objects, regime};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -93,7 +93,7 @@ pub fn is_missing_allocator(error: &anyhow::Error) -> bool {
 pub fn load(started: &mut Started, config: &Config) -> Result<Probes> {
     let settings = Settings {
         limits: config.limits,
-        min_size_bytes: config.min_size_bytes,
+        first_regime: regime::first(config),
         target_tgid: started.target.tgid,
         follow: config.follow,
         pid_namespace: target::pid_namespace::own()?,
