@@ -44,6 +44,12 @@ fn forked_children_add_and_free_nothing() {
     check("fork");
 }
 
+/// Linux 6.18 rewrites a probed no-op of five bytes so that a forked child dies of it.
+#[test]
+fn forked_children_live_where_the_allocator_begins_with_a_no_op() {
+    check("patchable");
+}
+
 #[test]
 fn blocks_from_before_attach_are_counted_as_such() {
     if let Some((report, truth, _)) = check("before_attach") {

@@ -102,7 +102,15 @@ impl Aggregate {
     /// # Cost
     /// In proportion to the readings in the tick, but for the rare thinning.
     pub fn apply(&mut self, tick: &Tick) {
-        let ordinal = self.advance(tick.at_ns);
+        self.apply_merged(tick, 1);
+    }
+
+    /// Takes in a tick that stands for so many (at least one): what a long capture keeps of them.
+    ///
+    /// # Cost
+    /// As [`Self::apply`].
+    pub fn apply_merged(&mut self, tick: &Tick, ticks: u32) {
+        let ordinal = self.advance(tick.at_ns, ticks);
         // Changes behind this tick can still be told from the present one.
         let settled = self.ticks.len().checked_sub(2).map(|index| self.ticks[index].0);
         for reading in &tick.sites {
@@ -139,7 +147,7 @@ impl Aggregate {
         *known = (*known).max(count);
     }
 
-    fn advance(&mut self, at_ns: u64) -> u64 {
+    fn advance(&mut self, at_ns: u64, ticks: u32) -> u64 {
         match self.ticks.last().copied() {
             Some((ordinal, latest_ns)) if at_ns <= latest_ns => return ordinal,
             Some((ordinal, _)) if !self.stays(ordinal) => {
@@ -148,10 +156,11 @@ impl Aggregate {
             }
             _ => {}
         }
-        let ordinal = self.applied;
-        self.applied += 1;
+        self.applied = self.applied.saturating_add(u64::from(ticks.max(1)));
+        // Of the latest that is in it.
+        let ordinal = self.applied - 1;
         if self.ticks.len() >= MAX_TICKS + self.pinned.len() {
-            self.stride *= 2;
+            self.stride = self.stride.saturating_mul(2);
             let (stride, pinned) = (self.stride, &self.pinned);
             let stays = |ordinal: &u64| ordinal.is_multiple_of(stride) || pinned.contains(ordinal);
             let mut kept = self.ticks.iter().map(|(ordinal, _)| stays(ordinal));

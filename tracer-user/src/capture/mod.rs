@@ -12,6 +12,9 @@ mod meta;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod thin;
+#[cfg(test)]
+mod thin_tests;
 mod writer;
 
 pub use decode::DecodeError;
@@ -60,6 +63,8 @@ mod kind {
     pub(super) const WARNING: u32 = 6;
     pub(super) const MAPPINGS: u32 = 7;
     pub(super) const END: u32 = 8;
+    /// How many ticks the next one stands for, in a capture that was thinned.
+    pub(super) const MERGED: u32 = 12;
 }
 
 /// Everything that a report is made from.

@@ -103,6 +103,7 @@ fn read_ticks_until(input: impl Read, until_ns: u64) -> Result<(Recording, Cut),
         until_ns,
         cut: Cut::default(),
         ticks: 0,
+        merged: 1,
         unknown: 0,
         texts: Vec::new(),
         text_bytes_left: MAX_FRAME_TEXT_BYTES,
@@ -124,6 +125,8 @@ struct Reader<R> {
     until_ns: u64,
     cut: Cut,
     ticks: u64,
+    /// Ticks that the next one stands for.
+    merged: u32,
     unknown: u64,
     texts: Vec<String>,
     text_bytes_left: usize,
@@ -186,13 +189,19 @@ impl<R: Read> Reader<R> {
             kind::META => recording.meta = decode::json(payload)?,
             kind::TICK => {
                 let tick = decode::tick(payload, self.version)?;
+                let merged = std::mem::replace(&mut self.merged, 1);
                 if tick.at_ns <= self.until_ns {
-                    recording.aggregate.apply(&tick);
+                    recording.aggregate.apply_merged(&tick, merged);
                 } else {
                     self.cut.ticks += 1;
                     self.cut.memory = tick.memory.or(self.cut.memory);
                 }
                 self.ticks += 1;
+            }
+            kind::MERGED => {
+                let mut payload = payload;
+                // More than any session has are no session's.
+                self.merged = u32::try_from(payload.try_get_u64_le()?).unwrap_or(u32::MAX).max(1);
             }
             kind::RAW_STACK => {
                 let stack = decode::raw_stack(payload, self.version)?;

@@ -1,21 +1,27 @@
 //! Writes a capture beside its final name and renames it at the end, so that no file is ever half
-//! written. Bounded: what does not fit is refused and counted.
+//! written. Bounded: ticks that become too many are thinned, and what does not fit even so is
+//! refused and counted.
 
+use super::thin::{self, Step, Steps};
 use super::{
     MAGIC, MAX_FRAMES, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MappedFile, Meta, RecordedWarning,
-    VERSION, crc::checksum, encode, kind,
+    VERSION, encode, kind,
 };
 use crate::stack::{RawStack, Stack};
 use crate::tick::Tick;
 use bytes::{BufMut, BytesMut};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Size of a capture unless asked otherwise: an hour of 2,000 changing stacks a second.
+/// Size that no capture exceeds unless asked otherwise. That of ticks is kept below an eighth of it
+/// where that costs no resolution that matters ([`thin::TICK_BYTES`]); the rest is for stacks.
 pub const DEFAULT_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Magic and version.
+const PREAMBLE_BYTES: u64 = 12;
 
 /// A capture being written. Dropped without [`Writer::finish`], it leaves no file.
 #[derive(Debug)]
@@ -26,7 +32,13 @@ pub struct Writer {
     written_bytes: u64,
     max_bytes: u64,
     refused_bytes: u64,
+    /// Ticks taken in, and those of them that are steps in the file.
     ticks: u64,
+    written_steps: u64,
+    tick_bytes: u64,
+    steps: Steps,
+    /// Ticks behind the last step.
+    rest: Step,
     texts: HashMap<String, u32>,
     buffer: BytesMut,
 }
@@ -38,30 +50,29 @@ impl Writer {
     /// # Errors
     /// What the file system says.
     pub fn create(path: &Path, max_bytes: u64) -> io::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = PathBuf::from(name);
-        // What an earlier, killed session left; a link there must not be followed.
-        match std::fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+        let partial = beside(path, ".partial");
         let mut writer = Self {
-            out: BufWriter::new(file),
+            out: BufWriter::new(create(&partial)?),
             partial: Some(partial),
             path: path.to_owned(),
-            written_bytes: 0,
+            written_bytes: PREAMBLE_BYTES,
             max_bytes,
             refused_bytes: 0,
             ticks: 0,
+            written_steps: 0,
+            tick_bytes: 0,
+            steps: Steps::default(),
+            rest: Step::default(),
             texts: HashMap::new(),
             buffer: BytesMut::new(),
         };
-        writer.out.write_all(&MAGIC)?;
-        writer.out.write_all(&VERSION.to_le_bytes())?;
-        writer.written_bytes = 12;
+        write_preamble(&mut writer.out)?;
         Ok(writer)
+    }
+
+    /// Ticks that a step in the file stands for; more than one where it was thinned.
+    pub fn stride(&self) -> u64 {
+        self.steps.stride()
     }
 
     /// Bytes of records that did not fit; a loss.
@@ -80,16 +91,114 @@ impl Writer {
 
     /// Records a tick. The last quarter of the file is not for ticks.
     pub fn tick(&mut self, tick: &Tick) -> io::Result<()> {
-        let recorded =
-            self.encoded(kind::TICK, self.max_bytes / 4 * 3, |out| encode::tick(tick, out))?;
-        self.ticks += u64::from(recorded);
+        self.rest.add(tick.clone(), 1);
+        self.ticks += 1;
+        if self.steps.stays(self.ticks - 1) { self.end_step() } else { Ok(()) }
+    }
+
+    /// The latest tick stays a step of its own, since it has a meaning. Whoever calls this bounds
+    /// the number of such ticks.
+    pub fn pin_latest(&mut self) -> io::Result<()> {
+        self.steps.pin(self.ticks.saturating_sub(1));
+        self.end_step()
+    }
+
+    /// No tick comes any more: records those behind the last step. [`Writer::finish`] does so too.
+    pub fn end_ticks(&mut self) -> io::Result<()> {
+        self.end_step_within(self.max_bytes / 8 * 7, true)
+    }
+
+    fn end_step(&mut self) -> io::Result<()> {
+        self.end_step_within(self.tick_limit(), false)
+    }
+
+    /// Writes what came behind the last step as one, unless it stops being one because others had
+    /// to go, or does not fit: then it waits for the next.
+    fn end_step_within(&mut self, limit: u64, is_last: bool) -> io::Result<()> {
+        if self.rest.ticks == 0 {
+            return Ok(());
+        }
+        let mut encoded = std::mem::take(&mut self.buffer);
+        loop {
+            encoded.clear();
+            encode::tick(&self.rest.tick, &mut encoded);
+            if !self.thin_for(encoded.len() as u64 + thin::STEP_BYTES, limit)? {
+                break;
+            }
+            if !is_last && !self.steps.stays(self.ticks - 1) {
+                self.buffer = encoded;
+                return Ok(());
+            }
+        }
+        let bytes = encoded.len() as u64 + thin::STEP_BYTES;
+        let fits = encoded.len() <= MAX_RECORD_BYTES as usize
+            && self.written_bytes.saturating_add(bytes) <= limit;
+        if fits {
+            let written = thin::write_step(&mut self.out, self.rest.ticks, &encoded)?;
+            self.written_bytes += written;
+            self.tick_bytes += written;
+            self.written_steps += 1;
+        } else if is_last {
+            self.refused_bytes += bytes;
+        }
+        if fits || is_last {
+            self.rest = Step::default();
+        }
+        self.buffer = encoded;
+        Ok(())
+    }
+
+    fn tick_limit(&self) -> u64 {
+        self.max_bytes / 4 * 3
+    }
+
+    /// Thins the file where so many bytes more are too many. Whether it did.
+    fn thin_for(&mut self, bytes: u64, limit: u64) -> io::Result<bool> {
+        let is_full = self.written_bytes.saturating_add(bytes) > limit;
+        let tick_bytes = self.tick_bytes.saturating_add(bytes);
+        let is_due = self.steps.are_too_many(self.written_steps, tick_bytes, is_full);
+        if is_due {
+            self.thin()?;
+        }
+        Ok(is_due)
+    }
+
+    /// Writes the file anew with every second step, beside its place.
+    fn thin(&mut self) -> io::Result<()> {
+        let Some(partial) = self.partial.clone() else { return Ok(()) };
+        self.steps.halve();
+        self.out.flush()?;
+        let mut old = BufReader::new(File::open(&partial)?);
+        old.seek(SeekFrom::Start(PREAMBLE_BYTES))?;
+        let beside = beside(&partial, ".thinned");
+        let mut out = BufWriter::new(create(&beside)?);
+        let copied = write_preamble(&mut out)
+            .and_then(|()| thin::copy(&mut old, &mut out, &self.steps))
+            .and_then(|thinned| std::fs::rename(&beside, &partial).map(|()| thinned));
+        let mut thinned = copied.inspect_err(|_| {
+            // Nothing else can be done about it.
+            let _ = std::fs::remove_file(&beside);
+        })?;
+        self.out = out;
+        self.written_bytes = PREAMBLE_BYTES + thinned.bytes;
+        self.tick_bytes = thinned.tick_bytes;
+        self.written_steps = thinned.steps;
+        let waiting = std::mem::take(&mut self.rest);
+        thinned.rest.add(waiting.tick, waiting.ticks);
+        self.rest = thinned.rest;
         Ok(())
     }
 
     /// Records a stack as the kernel side saw it.
     pub fn stack(&mut self, stack: &RawStack) -> io::Result<()> {
-        self.encoded(kind::RAW_STACK, self.max_bytes / 4 * 3, |out| encode::raw_stack(stack, out))
-            .map(drop)
+        let mut encoded = std::mem::take(&mut self.buffer);
+        encoded.clear();
+        encode::raw_stack(stack, &mut encoded);
+        let limit = self.tick_limit();
+        while self.thin_for(encoded.len() as u64 + thin::STEP_BYTES, limit)? {}
+        self.record(kind::RAW_STACK, &encoded, limit)?;
+        self.buffer = encoded;
+        Ok(())
     }
 
     /// Records a stack as people read it. May be called again: the last one counts.
@@ -136,6 +245,7 @@ impl Writer {
 
     /// Ends the capture, syncs it and gives it its name.
     pub fn finish(mut self) -> io::Result<PathBuf> {
+        self.end_ticks()?;
         let mut payload = [0; 16];
         (&mut payload[..8]).put_u64_le(self.ticks);
         (&mut payload[8..]).put_u64_le(self.refused_bytes);
@@ -149,20 +259,6 @@ impl Writer {
         Ok(self.path.clone())
     }
 
-    fn encoded(
-        &mut self,
-        kind: u32,
-        limit: u64,
-        fill: impl FnOnce(&mut BytesMut),
-    ) -> io::Result<bool> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        fill(&mut buffer);
-        let outcome = self.record(kind, &buffer, limit);
-        self.buffer = buffer;
-        outcome
-    }
-
     /// Whether it was recorded.
     fn record(&mut self, kind: u32, payload: &[u8], limit: u64) -> io::Result<bool> {
         let bytes = payload.len() as u64 + 12;
@@ -172,13 +268,30 @@ impl Writer {
             self.refused_bytes += bytes;
             return Ok(false);
         }
-        self.out.write_all(&kind.to_le_bytes())?;
-        self.out.write_all(&(payload.len() as u32).to_le_bytes())?;
-        self.out.write_all(&checksum(kind, payload).to_le_bytes())?;
-        self.out.write_all(payload)?;
-        self.written_bytes += bytes;
+        self.written_bytes += thin::write_record(&mut self.out, kind, payload)?;
         Ok(true)
     }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Makes a file anew, readable by its owner only. What an earlier, killed session left goes; a
+/// link there must not be followed.
+fn create(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn write_preamble(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&MAGIC)?;
+    out.write_all(&VERSION.to_le_bytes())
 }
 
 /// As much of a text as a capture may hold.

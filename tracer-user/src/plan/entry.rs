@@ -1,6 +1,7 @@
 //! Which instruction of a function carries the probe. The kernel emulates a few instructions
 //! and must single-step all others, which costs 5 to 10 times as much; so the entry block is
-//! decoded for the first emulated instruction before which nothing that matters has changed.
+//! decoded for the first emulated instruction before which nothing that matters has changed. A
+//! no-op of five bytes never carries one ([`is_rewritten`]).
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Formatter, Instruction, InstructionInfoFactory,
@@ -34,7 +35,9 @@ pub struct Place {
 pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
     let mut decoder = Decoder::with_ip(64, code, svma, DecoderOptions::NONE);
     let mut info = InstructionInfoFactory::new();
-    let mut first = None;
+    // Where the function begins for a probe: the no-ops in front (a patchable entry) may be left
+    // out by those who jump to its start.
+    let mut first: Option<(u64, String)> = None;
     let stopped = loop {
         if !decoder.can_decode() || decoder.ip().wrapping_sub(svma) >= MAX_ENTRY_BYTES {
             break "the entry block ends".to_owned();
@@ -43,9 +46,13 @@ pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
         if instruction.is_invalid() {
             break "the bytes behind it are no code".to_owned();
         }
+        if is_rewritten(&instruction) {
+            continue;
+        }
         let offset = instruction.ip().wrapping_sub(svma);
+        let start = first.get_or_insert_with(|| (offset, text(&instruction))).0;
         if is_emulated(&instruction) {
-            if offset > 0 && is_entered_again(code, svma, offset) {
+            if is_entered_again(code, svma, start, offset) {
                 break format!(
                     "the function jumps back to a place before `{}`",
                     text(&instruction)
@@ -62,15 +69,15 @@ pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
                 reason: reason.to_owned(),
             };
         }
-        first.get_or_insert_with(|| text(&instruction));
         if let Some(change) = spoiled(&instruction, &mut info, argument_count) {
             break format!("`{}` behind it {change}", text(&instruction));
         }
     };
+    let (offset, instruction) = first.unwrap_or_else(|| (0, "(no code)".to_owned()));
     Place {
-        offset: 0,
+        offset,
         emulated: false,
-        instruction: first.unwrap_or_else(|| "(no code)".to_owned()),
+        instruction,
         reason: format!(
             "single-stepped: no emulated instruction can be reached unspoiled ({stopped})"
         ),
@@ -81,15 +88,14 @@ pub fn choose(code: &[u8], svma: u64, argument_count: usize) -> Place {
 ///
 /// # Sources
 /// `branch_setup_xol_ops` and `push_setup_xol_ops` in Linux arch/x86/kernel/uprobes.c. An
-/// operand-size prefix (0x66) makes a branch single-stepped; longer no-ops are emulated since
-/// 6.18 and merely dearer before.
+/// operand-size prefix (0x66) makes a branch single-stepped. Longer no-ops are emulated since 6.18
+/// and single-stepped before.
 pub fn is_emulated(instruction: &Instruction) -> bool {
     match instruction.mnemonic() {
         Mnemonic::Push => instruction.op_count() == 1 && instruction.op0_register().is_gpr64(),
         Mnemonic::Nop => {
             matches!(instruction.code(), Code::Nopd | Code::Nopw | Code::Nopq)
                 && instruction.len() == 1
-                || instruction.len() == 5
         }
         _ => match instruction.code() {
             Code::Jmp_rel8_64 | Code::Jmp_rel32_64 | Code::Call_rel32_64 => true,
@@ -99,6 +105,26 @@ pub fn is_emulated(instruction: &Instruction) -> bool {
             }
         },
     }
+}
+
+/// Whether Linux 6.18 and later replace the probed instruction by a call of a page that they map
+/// for it. A child of fork gets the call and not the page, and dies of its next allocation.
+///
+/// # Sources
+/// `can_optimize` and `uprobe_trampoline` (VM_DONTCOPY) in Linux arch/x86/kernel/uprobes.c,
+/// `insn_is_nop` in alternative.c: any five bytes that do nothing, a `lea` of a register to itself
+/// included. Seen on 6.18.44.
+fn is_rewritten(instruction: &Instruction) -> bool {
+    let does_nothing = match instruction.mnemonic() {
+        Mnemonic::Nop | Mnemonic::Fnop => true,
+        Mnemonic::Lea => instruction.op0_register() == instruction.memory_base(),
+        Mnemonic::Mov | Mnemonic::Xchg => {
+            instruction.op0_register() != Register::None
+                && instruction.op0_register() == instruction.op1_register()
+        }
+        _ => false,
+    };
+    instruction.len() == 5 && does_nothing
 }
 
 /// What the instruction destroys of what the probe needs; `None` when it may be passed.
@@ -127,9 +153,9 @@ fn spoiled(
     None
 }
 
-/// Whether the function jumps to an address between its start and the place, that included:
-/// the probe would fire more than once a call.
-fn is_entered_again(code: &[u8], svma: u64, offset: u64) -> bool {
+/// Whether the function jumps to an address between its start (behind it) and the place, that
+/// included: the probe would fire more than once a call. A jump to the start is a new call.
+fn is_entered_again(code: &[u8], svma: u64, start: u64, offset: u64) -> bool {
     Decoder::with_ip(64, code, svma, DecoderOptions::NONE)
         .into_iter()
         .filter(|instruction| {
@@ -139,7 +165,7 @@ fn is_entered_again(code: &[u8], svma: u64, offset: u64) -> bool {
             )
         })
         .any(|instruction| {
-            (1..=offset).contains(&instruction.near_branch_target().wrapping_sub(svma))
+            (start + 1..=offset).contains(&instruction.near_branch_target().wrapping_sub(svma))
         })
 }
 
@@ -184,12 +210,6 @@ mod tests {
         check("CET: endbr64; push", &[0xf3, 0x0f, 0x1e, 0xfa, 0x41, 0x57], 2, (4, true));
         check("musl: endbr64; jmp", &[0xf3, 0x0f, 0x1e, 0xfa, 0xe9, 1, 2, 3, 0], 1, (4, true));
         check("rip-relative compare; push", &[0x80, 0x3d, 1, 2, 3, 0, 0, 0x41, 0x54], 3, (7, true));
-        check(
-            "nop5 of a patchable entry",
-            &[0x0f, 0x1f, 0x44, 0, 0, 0x48, 0x89, 0xf8],
-            1,
-            (0, true),
-        );
         check("call at +4", &[0xf3, 0x0f, 0x1e, 0xfa, 0xe8, 0, 0, 0, 0], 1, (4, true));
     }
 
@@ -210,6 +230,30 @@ mod tests {
         check("indirect jump", &[0xff, 0x25, 0, 0, 0, 0], 1, (0, false));
         check("no code", &[], 1, (0, false));
         check("garbage", &[0x06, 0x06], 1, (0, false));
+    }
+
+    #[test]
+    fn a_no_op_of_five_bytes_never_carries_a_probe() {
+        const NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0, 0];
+        let check = |claim, behind: &[u8], expected| {
+            check(claim, &[&NOP[..], behind].concat(), 1, expected);
+        };
+        check("push behind it", &[0x55], (5, true));
+        check("another, then push", &[0x0f, 0x1f, 0x44, 0, 0, 0x55], (10, true));
+        check("mov, then push", &[0x48, 0x89, 0xf8, 0x55], (8, true));
+        check("nothing emulated", &[0x48, 0x83, 0xec, 0x58, 0xc3], (5, false));
+        check("a jump back behind it is a new call", &[0x55, 0xeb, 0xfd], (5, true));
+        check("a jump to itself", &[0x48, 0x85, 0xff, 0x74, 0x10, 0xeb, 0xf9], (8, true));
+        // 5: test rdi,rdi  8: je  10: jmp 8
+        check("a loop over the place", &[0x48, 0x85, 0xff, 0x74, 0x10, 0xeb, 0xfc], (5, false));
+        super::tests::check(
+            "endbr64 in front",
+            &[0xf3, 0x0f, 0x1e, 0xfa, 0x0f, 0x1f, 0x44, 0, 0, 0x55],
+            1,
+            (9, true),
+        );
+        super::tests::check("lea as a no-op", &[0x48, 0x8d, 0x74, 0x26, 0, 0x55], 1, (5, true));
+        super::tests::check("other no-ops are passed", &[0x0f, 0x1f, 0x40, 0, 0x55], 1, (4, true));
     }
 
     #[test]

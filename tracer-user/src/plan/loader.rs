@@ -1,5 +1,6 @@
 //! Where the dynamic loader can be caught when it has mapped libraries and has not run their code.
 
+use super::entry;
 use crate::target::Target;
 use std::path::PathBuf;
 
@@ -9,6 +10,8 @@ const HOOK: &str = "_dl_debug_state";
 const STATE: &str = "_r_debug";
 /// Where r_state is in it.
 const R_STATE: u64 = 24;
+/// Bytes of the hook that are decoded: it does nothing.
+const HOOK_BYTES: u64 = 16;
 /// No such place is known (see `tracer_common::process::ProcessEntry`).
 const NO_STATE: u64 = 1;
 
@@ -28,9 +31,11 @@ pub fn hook(target: &Target) -> Option<LoaderHook> {
     target.files.values().filter(|file| file.name().starts_with("ld-")).find_map(|file| {
         let [function, state] = file.elf.find_symbols(&[HOOK, STATE])[..] else { return None };
         let bias = target.bias_of(file)?;
+        let svma = function?.svma;
+        let place = entry::choose(&file.elf.bytes_at_svma(svma, HOOK_BYTES)?, svma, 0);
         Some(LoaderHook {
             file: file.open_path.clone(),
-            offset: file.elf.file_offset_of(function?.svma)?,
+            offset: file.elf.file_offset_of(svma)? + place.offset,
             state_avma: state
                 .map_or(NO_STATE, |state| bias.wrapping_add(state.svma).wrapping_add(R_STATE)),
         })

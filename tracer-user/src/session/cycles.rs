@@ -265,7 +265,7 @@ impl Session {
 
     /// A cycle is over, or the target is ready for the first one.
     fn settled(&mut self, cycles: &mut Cycles, cycle: Option<u32>) -> Result<Option<EndReason>> {
-        self.mark(cycle);
+        self.mark(cycle)?;
         cycles.story.ended += u32::from(cycle.is_some());
         let is_by_cycles = cycles.schedule.cycle.is_some();
         if let Some(heap) = self.heaps.get_mut(&self.tgid).filter(|_| is_by_cycles) {
@@ -292,14 +292,15 @@ impl Session {
     }
 
     /// The tick that was just read has a meaning.
-    fn mark(&mut self, cycle: Option<u32>) {
+    fn mark(&mut self, cycle: Option<u32>) -> Result<()> {
+        self.recorder.pin_latest()?;
         let recording = &mut self.recorder.recording;
-        recording.aggregate.pin_latest();
         recording.meta.marks.push(Mark {
             at_ns: recording.aggregate.latest_ns(),
             kind: if cycle.is_some() { Mark::CYCLE } else { Mark::READY }.to_owned(),
             cycle: cycle.unwrap_or(0),
         });
+        Ok(())
     }
 
     fn tell_of(&self, cycles: &Cycles, cycle: Option<u32>) {

@@ -53,6 +53,12 @@ impl Recorder {
         self.write(|writer| writer.tick(tick))
     }
 
+    /// The latest tick has a meaning: it is kept however long the session gets.
+    pub fn pin_latest(&mut self) -> Result<()> {
+        self.recording.aggregate.pin_latest();
+        self.write(Writer::pin_latest)
+    }
+
     /// Takes in a stack as the kernel side saw it.
     pub fn stack(&mut self, raw: RawStack) -> Result<()> {
         self.write(|writer| writer.stack(&raw))?;
@@ -96,9 +102,11 @@ impl Recorder {
             self.console.say(&format!("warning: {}", warning.message));
             self.record_warning(warning)?;
         }
+        self.tell_of_thinning()?;
         if let Some(mut writer) = self.writer.take() {
             let written = writer
-                .mappings(&self.recording.mappings)
+                .end_ticks()
+                .and_then(|()| writer.mappings(&self.recording.mappings))
                 .and_then(|()| writer.meta(&self.recording.meta));
             let refused = writer.refused_bytes();
             if refused > 0 {
@@ -108,6 +116,20 @@ impl Recorder {
         }
         let folder = self.folder.as_ref().map(|folder| folder.path().to_owned());
         Ok((self.recording, folder))
+    }
+
+    fn tell_of_thinning(&mut self) -> Result<()> {
+        let stride = self.writer.as_ref().map_or(1, Writer::stride);
+        if stride == 1 {
+            return Ok(());
+        }
+        self.warn(&Warning::new(
+            "capture-thinned",
+            format!(
+                "The capture would have become too large: of its ticks it keeps every {stride}th. Sums are exact; what happened between two of them is told as of the later one."
+            ),
+            "A longer --interval makes fewer ticks.",
+        ))
     }
 
     fn write(&mut self, what: impl FnOnce(&mut Writer) -> std::io::Result<()>) -> Result<()> {
