@@ -39,6 +39,9 @@ pub struct BenchArgs {
     /// Fewer and shorter rounds, and nothing that takes minutes: to see whether all works
     #[arg(long)]
     quick: bool,
+    /// Measure target/release/outlive as it is, without building it first
+    #[arg(long)]
+    no_build: bool,
     /// Write bench.txt and bench.json into this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -96,8 +99,10 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     if !debian::is_root() {
         bail!("attaching probes to another process needs root; run as root");
     }
-    build::bpf_object()?;
-    build::outlive(true)?;
+    if !args.no_build {
+        build::bpf_object()?;
+        build::outlive(true)?;
+    }
     let machine = Machine::here();
     let began = Instant::now();
     let parts = PARTS.into_iter().filter(|part| args.only.is_none_or(|only| only == *part));

@@ -69,6 +69,8 @@ impl fmt::Display for Demand {
             Bound::AtLeast(least) => ("at least", least),
         };
         let Self { what, figure, unit, .. } = self;
+        // Some bounds are figures of others.
+        let bound = (bound * 100.0).round() / 100.0;
         write!(formatter, "{met:<7}{what}: {figure:.2}{unit} ({words} {bound}{unit})")
     }
 }

@@ -180,7 +180,7 @@ impl Figures {
                     }
                     _ => {
                         let over = median(&ratios(ns, self.ns(index, Who::Floor)));
-                        writeln!(text, "  {label:<42} {:<34.1} {over:>8.2}", Spread::of(ns))
+                        writeln!(text, "  {label:<42} {:<34.1} {over:>8.3}", Spread::of(ns))
                     }
                 };
             }

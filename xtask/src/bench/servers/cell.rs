@@ -79,7 +79,7 @@ impl Cell {
     }
 
     pub(super) fn header() -> String {
-        let titles = COLUMNS.iter().map(|(title, ..)| format!("{title:>26}"));
+        let titles = COLUMNS.iter().map(|column| format!("{:>1$}", column.0, width(column)));
         format!("  {:<24}{}\n", "", titles.collect::<String>())
     }
 
@@ -87,12 +87,15 @@ impl Cell {
         let label = self.who.label();
         if self.rounds.is_empty() {
             let why = self.absent.as_deref().unwrap_or("no round");
-            return format!("  {label:<24} not available: {}\n", why.lines().next().unwrap_or(why));
+            return format!("  {label:<24}not available: {}\n", why.lines().next().unwrap_or(why));
         }
-        let columns = COLUMNS.iter().map(|(_, key, of)| {
-            let spread = Spread::of(&self.figures(of));
-            let decimals = if key.ends_with("per_s") { 0 } else { 2 };
-            format!("{:>26}", format!("{spread:.decimals$}"))
+        let columns = COLUMNS.iter().map(|column| {
+            let Spread { median, min, max } = Spread::of(&self.figures(column.2));
+            let text = match has_spread(column) {
+                true => format!("{} ({}..{})", short(median), short(min), short(max)),
+                false => short(median),
+            };
+            format!("{text:>0$}", width(column))
         });
         format!("  {label:<24}{}\n", columns.collect::<String>())
     }
@@ -112,5 +115,35 @@ impl Cell {
             told["ended_early"] = json!(why);
         }
         told
+    }
+}
+
+/// Whether the text, which is for a terminal, has room for the least and the most.
+fn has_spread(column: &Column) -> bool {
+    matches!(column.1, "closed_per_s" | "open_per_s" | "p99_ms")
+}
+
+fn width(column: &Column) -> usize {
+    if has_spread(column) { 23 } else { 14 }
+}
+
+/// Three digits, or all before the point.
+fn short(number: f64) -> String {
+    let decimals = match number.abs() {
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{number:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn figures_are_as_long_as_they_are_good() {
+        assert_eq!([0.123, 9.99, 12.34, 1234.5].map(short), ["0.12", "9.99", "12.3", "1234"]);
+        assert_eq!(short(f64::NAN), "NaN");
     }
 }
