@@ -126,10 +126,20 @@ impl Guarded {
     /// When it had to be killed.
     pub fn end(&mut self, signal: &str) -> Result<ExitStatus> {
         self.stdin = None;
+        self.signal(signal);
+        self.wait(END_TIMEOUT)
+    }
+
+    /// Sends the child `signal`, if it is still there.
+    pub fn signal(&self, signal: &str) {
         let _ = command::probe(
             Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]),
         );
-        self.wait(END_TIMEOUT)
+    }
+
+    /// Closes the child's stdin, and leaves it to others to wait.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
     }
 
     /// Closes the child's stdin and waits for it to end of that.

@@ -60,7 +60,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     /// Set up, then run every check and test; a summary says what ran and what was skipped
     Test(test::TestArgs),
-    /// Measure a malloc/free pair: no probe, empty probes (the floor), outlive (root)
+    /// Measure what outlive costs, beside the floor of probes and beside other tools (root)
     Bench(bench::BenchArgs),
     /// Run the corpus of leaking and innocent servers, and compare outlive with their truth (root)
     Accuracy(accuracy::AccuracyArgs),

@@ -25,6 +25,8 @@ pub const EXTENSIONS: Environment = Environment { folder: "venv-extensions", tar
 pub const READERS: Environment = Environment { folder: "venv-readers", target: "readers" };
 /// The servers of the corpus; its requirements are pinned, with hashes.
 pub const CORPUS: Environment = Environment { folder: "venv-corpus", target: "corpus" };
+/// The bench's server, with a profiler to compare outlive with.
+pub const BENCH: Environment = Environment { folder: "venv-bench", target: "bench" };
 
 /// Folder of the gateway's sources.
 pub fn gateway_dir() -> PathBuf {

@@ -1,6 +1,7 @@
 //! What a look at a heap costs, and what a server under load notices of it: heaps of 100 MB,
 //! 500 MB and 1 GB, seen live and in a stop, and outlive killed in the middle.
 
+use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::median;
+use super::section::{Demand, Section};
+use super::spread::median;
 use crate::child::{Guarded, bound_command};
 use crate::{debian, workspace};
 
@@ -30,7 +32,7 @@ const KILLS: u32 = 40;
 const SIGKILL: i32 = 9;
 
 /// Least bytes of heap that a core has to look through in a second.
-const MIN_BYTES_PER_CORE_SECOND: f64 = 300e6;
+const MIN_MB_PER_CORE_SECOND: f64 = 300.0;
 
 /// Most memory that outlive may take, of the heap's size.
 const MAX_MEMORY_RATIO: f64 = 1.5;
@@ -69,7 +71,7 @@ struct Look {
 }
 
 /// All looks at one heap.
-pub(super) struct Heap {
+struct Heap {
     megabytes: u64,
     max_stop_ms: Option<f64>,
     resident_bytes: f64,
@@ -80,12 +82,6 @@ pub(super) struct Heap {
     /// Times that outlive was killed at work, and those of them after which the server did not run.
     kills: u32,
     left_stopped: u32,
-}
-
-/// Something that is demanded, and what was measured.
-struct Demand {
-    text: String,
-    met: bool,
 }
 
 /// A server with a heap, and its load.
@@ -194,13 +190,22 @@ fn number(value: &Value, field: &str) -> Result<f64> {
     value[field].as_f64().with_context(|| format!("`{field}` is missing in {value}"))
 }
 
-/// Measures every heap.
-pub(super) fn measure() -> Result<Vec<Heap>> {
+/// Measures every heap; of the smallest alone when it is to be quick.
+pub(super) fn measure(quick: bool) -> Result<Section> {
     debian::ensure(&["python3"], "the bench")?;
     if !Path::new("/usr/bin/python3").exists() {
         bail!("the bench of the heap needs /usr/bin/python3");
     }
-    HEAPS.into_iter().map(|(megabytes, max_stop_ms)| of(megabytes, max_stop_ms)).collect()
+    let wanted = if quick { &HEAPS[..1] } else { &HEAPS[..] };
+    let heaps = wanted.iter().map(|(megabytes, max_stop_ms)| of(*megabytes, *max_stop_ms));
+    let heaps: Vec<Heap> = heaps.collect::<Result<_>>()?;
+    Ok(Section {
+        key: "heap",
+        text: heaps.iter().map(Heap::text).collect(),
+        json: json!({ "heaps": heaps.iter().map(Heap::json).collect::<Vec<_>>() }),
+        demands: heaps.iter().flat_map(Heap::demands).collect(),
+        failures: Vec::new(),
+    })
 }
 
 fn of(megabytes: u64, max_stop_ms: Option<f64>) -> Result<Heap> {
@@ -276,46 +281,42 @@ impl Heap {
     }
 
     fn demands(&self) -> Vec<Demand> {
-        let speed = self.bytes_per_core_second(&self.stopped);
+        let of = |what: &str| format!("heap of {} MiB, {what}", self.megabytes);
+        let speed = self.bytes_per_core_second(&self.stopped) / 1e6;
+        let pause = of("longest pause and printed stop differ by (noise allowed)");
         let mut demands = vec![
-            Demand {
-                text: format!("{:.0} MB a second and core, at least 300", speed / 1e6),
-                met: speed >= MIN_BYTES_PER_CORE_SECOND,
-            },
-            Demand {
-                text: format!("{:.2} times the heap in memory, at most 1.5", self.memory_ratio()),
-                met: self.memory_ratio() <= MAX_MEMORY_RATIO,
-            },
-            Demand {
-                text: format!("{} of {} requests lost, none", self.lost(), self.requests()),
-                met: self.lost() == 0,
-            },
-            Demand {
-                text: format!(
-                    "longest pause and printed stop differ by {:.1} ms, at most 10 beside the \
-                     {:.1} of looks without a stop",
-                    self.pause_error_ms(),
-                    self.noise_ms(),
-                ),
-                met: self.pause_error_ms() <= MAX_PAUSE_ERROR_MS + self.noise_ms(),
-            },
+            Demand::at_least(
+                of("looked through by a core"),
+                speed,
+                MIN_MB_PER_CORE_SECOND,
+                " MB/s",
+            ),
+            Demand::at_most(
+                of("outlive's memory over the heap"),
+                self.memory_ratio(),
+                MAX_MEMORY_RATIO,
+                "",
+            ),
+            Demand::at_most(of("requests lost"), self.lost() as f64, 0.0, ""),
+            Demand::at_most(
+                pause,
+                self.pause_error_ms(),
+                (MAX_PAUSE_ERROR_MS + self.noise_ms()).round(),
+                " ms",
+            ),
         ];
         if let Some(max_ms) = self.max_stop_ms {
-            let stop_ms = self.longest_stop_ms();
-            let text = format!("stopped for {stop_ms:.0} ms, at most {max_ms:.0}");
-            demands.push(Demand { text, met: stop_ms <= max_ms });
+            demands.push(Demand::at_most(of("stopped for"), self.longest_stop_ms(), max_ms, " ms"));
         }
         if self.kills > 0 {
-            let text =
-                format!("left stopped by {} of {} kills, by none", self.left_stopped, self.kills);
-            demands.push(Demand { text, met: self.left_stopped == 0 });
+            let what = of(&format!("left stopped by {} kills", self.kills));
+            demands.push(Demand::at_most(what, f64::from(self.left_stopped), 0.0, ""));
         }
         demands
     }
 
-    pub(super) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let looks = |looks: &[Look]| -> Vec<Value> { looks.iter().map(Look::json).collect() };
-        let demands = self.demands();
         json!({
             "megabytes": self.megabytes, "resident_bytes": self.resident_bytes,
             "live": looks(&self.live), "stopped": looks(&self.stopped),
@@ -327,22 +328,21 @@ impl Heap {
             "pause_error_ms": self.pause_error_ms(),
             "requests": self.requests(), "lost": self.lost(),
             "kills": self.kills, "left_stopped": self.left_stopped,
-            "demands": demands
-                .iter()
-                .map(|demand| json!({ "demand": demand.text, "met": demand.met }))
-                .collect::<Vec<_>>(),
         })
     }
 
-    pub(super) fn print(&self) {
-        println!(
-            "\na heap of {} MiB under {REQUESTS_PER_SECOND} requests a second (medians of {LOOKS}; \
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let _ = writeln!(
+            text,
+            "a heap of {} MiB under {REQUESTS_PER_SECOND} requests a second (medians of {LOOKS}; \
              longest pause of the server while nobody looks {:.1} ms)",
             self.megabytes, self.idle_pause_ms,
         );
         for (label, looks) in [("live", &self.live), ("stopped", &self.stopped)] {
             let median = |of: fn(&Look) -> f64| self.median(looks, of);
-            println!(
+            let _ = writeln!(
+                text,
                 "{label:<10}{:>7.0} ms, {:.2} s of CPU ({:.2} in the kernel), {:.0} MB/s and core, \
                  {:.0} MB copied; stop {}, longest pause {:.1} ms, slowest answer {:.1} ms",
                 median(|look| look.took_ms),
@@ -358,9 +358,7 @@ impl Heap {
                 median(|look| look.latency_ms),
             );
         }
-        for demand in self.demands() {
-            println!("  {:<7}{}", if demand.met { "met" } else { "MISSED" }, demand.text);
-        }
+        text
     }
 }
 

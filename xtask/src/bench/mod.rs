@@ -1,42 +1,51 @@
-//! Verb `bench`: what a malloc/free pair costs with no probe, with empty probes at the same
-//! sites (the floor) and with outlive, interleaved so that the machine's moods hit all three; and
-//! what a frame of its stack adds (`depth`); and what a look at a heap costs (`heap`).
+//! Verb `bench`: what outlive costs, beside nothing, beside the floor of what probes cost, and
+//! beside other tools; and what is demanded of it. A part is a file or a folder here, and hands
+//! back a `Section`. docs/bench.md says how each figure is taken.
 
-mod depth;
+mod attach;
 mod heap;
+mod load;
+mod machine;
+mod own;
+mod pairs;
+mod peer;
+mod program;
+mod section;
+mod servers;
+mod spread;
+mod tracer;
+mod usage;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::child::{Guarded, bound_command};
-use crate::{build, command, debian, workspace};
-use depth::Depth;
-use heap::Heap;
+use crate::{build, command, debian};
+use machine::Machine;
+use section::Section;
 
-/// Longest wait for a probe to be in place, or for one measurement.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Frames of the target itself on the stack of a pair.
-const STACK_FRAMES: u32 = 10;
-
-/// What is measured, in this order in every round.
-const MODES: [Mode; 3] = [Mode::Bare, Mode::Floor, Mode::Outlive];
+/// Of the JSON; raised when a field changes its meaning or goes. docs/bench.md describes it.
+const SCHEMA_VERSION: u32 = 1;
 
 /// Arguments of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
 pub struct BenchArgs {
-    /// Rounds; each measures all three once
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(5..))]
-    rounds: u32,
     /// Measure this alone
     #[arg(long, value_enum)]
     only: Option<Part>,
-    /// Print the result as JSON
+    /// Fewer and shorter rounds, and nothing that takes minutes: to see whether all works
+    #[arg(long)]
+    quick: bool,
+    /// Measure target/release/outlive as it is, without building it first
+    #[arg(long)]
+    no_build: bool,
+    /// Write bench.txt and bench.json into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the JSON instead of the text
     #[arg(long)]
     json: bool,
 }
@@ -44,222 +53,105 @@ pub struct BenchArgs {
 /// A part of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
-    /// Pairs of malloc and free, and what a frame adds
-    Probes,
+    /// Pairs of malloc and free, by stack and by who follows them
+    #[value(alias = "probes")]
+    Pairs,
+    /// Servers under load, by who follows them
+    Servers,
+    /// How long attaching and detaching take, and how long the target stands still
+    Attach,
+    /// outlive's own CPU and memory, that in the kernel included
+    Own,
     /// Looks at heaps
     Heap,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Bare,
-    Floor,
-    Outlive,
-}
+const PARTS: [Part; 5] = [Part::Pairs, Part::Servers, Part::Attach, Part::Own, Part::Heap];
 
-impl Mode {
-    fn label(self) -> &'static str {
-        match self {
-            Mode::Bare => "no probe",
-            Mode::Floor => "empty probes at the same sites (floor)",
-            Mode::Outlive => "outlive, every block exact, native stack",
-        }
-    }
-
+impl Part {
     fn key(self) -> &'static str {
         match self {
-            Mode::Bare => "no_probe",
-            Mode::Floor => "floor",
-            Mode::Outlive => "outlive",
+            Part::Pairs => "pairs",
+            Part::Servers => "servers",
+            Part::Attach => "attach",
+            Part::Own => "own",
+            Part::Heap => "heap",
+        }
+    }
+
+    fn measure(self, quick: bool) -> Result<Section> {
+        match self {
+            Part::Pairs => pairs::measure(quick),
+            Part::Servers => servers::measure(quick),
+            Part::Attach => attach::measure(quick),
+            Part::Own => own::measure(quick),
+            Part::Heap => heap::measure(quick),
         }
     }
 }
 
-/// Runs the verb.
+/// Runs the verb. What is demanded and missed is no error: figures of one machine, taken beside
+/// whatever else it does, are for people to judge. That outlive could not be measured is one.
 ///
 /// # Errors
-/// When it is not root, a build fails, or a probe does not attach.
+/// When it is not root, a build fails, or a figure of outlive's own is missing.
 pub fn run(args: &BenchArgs) -> Result<()> {
     if !debian::is_root() {
         bail!("attaching probes to another process needs root; run as root");
     }
-    build::bpf_object()?;
-    build::outlive(true)?;
-    let wanted = |part| args.only.is_none_or(|only| only == part);
-    let pairs = if wanted(Part::Probes) { Some(pairs(args)?) } else { None };
-    let heaps = if wanted(Part::Heap) { heap::measure()? } else { Vec::new() };
-    print(pairs.as_ref(), &heaps, args);
+    if !args.no_build {
+        build::bpf_object()?;
+        build::outlive(true)?;
+    }
+    let machine = Machine::here();
+    let began = Instant::now();
+    let parts = PARTS.into_iter().filter(|part| args.only.is_none_or(|only| only == *part));
+    let mut sections = Vec::new();
+    for part in parts {
+        command::heading(&format!("bench: {} ({:.0?} so far)", part.key(), began.elapsed()));
+        let section = part.measure(args.quick);
+        sections.push(section.unwrap_or_else(|error| Section::failed(part.key(), &error)));
+    }
+    let text = text(&machine, &sections, args.quick);
+    let json = json(&machine, &sections, args.quick);
+    if let Some(folder) = &args.out {
+        write(folder, &text, &json)?;
+    }
+    if args.json {
+        println!("{json:#}")
+    } else {
+        print!("{text}")
+    }
+    let failures: Vec<&String> = sections.iter().flat_map(|section| &section.failures).collect();
+    if let Some(first) = failures.first() {
+        bail!("{} figures of outlive's own are missing; the first: {first}", failures.len());
+    }
     Ok(())
 }
 
-/// What pairs cost, by mode and by depth.
-struct Pairs {
-    samples: [Vec<f64>; 3],
-    depths: Vec<Depth>,
+fn text(machine: &Machine, sections: &[Section], quick: bool) -> String {
+    let mut text = format!("{}\n", machine.text());
+    if quick {
+        text.push_str("quick: too few rounds to judge by\n");
+    }
+    sections.iter().for_each(|section| text.push_str(&section.to_string()));
+    text
 }
 
-fn pairs(args: &BenchArgs) -> Result<Pairs> {
-    let target = compile("pair", &["-fno-omit-frame-pointer"])?;
-    let mut pair = Guarded::start("the bench target", &mut bound_command(&target, "KILL"))?;
-    pair.wait_for("ready line", PATIENCE, |line| line.starts_with("ready ").then_some(()))?;
-
-    let mut samples = MODES.map(|_| Vec::new());
-    for round in 1..=args.rounds {
-        for (mode, ns) in MODES.into_iter().zip(&mut samples) {
-            ns.push(measure(mode, &mut pair)?);
-        }
-        let last = samples.iter().filter_map(|ns| ns.last());
-        let shown: Vec<String> = last.map(|ns| format!("{ns:.0}")).collect();
-        eprintln!("xtask: round {round} of {}: {} ns", args.rounds, shown.join(" / "));
-    }
-    pair.end("TERM")?;
-    Ok(Pairs { samples, depths: depth::measure(args.rounds)? })
-}
-
-fn compile(name: &str, flags: &[&str]) -> Result<PathBuf> {
-    let dir = workspace::root().join("target/bench");
-    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
-    let target = dir.join(name);
-    command::run(
-        Command::new("gcc")
-            .args(["-O2", "-g", "-fno-optimize-sibling-calls"])
-            .args(flags)
-            .arg("-o")
-            .arg(&target)
-            .arg(workspace::root().join("tests/targets/bench/pair.c")),
-    )?;
-    Ok(target)
-}
-
-/// Attaches what `mode` says, measures once, detaches. Nanoseconds per pair.
-fn measure(mode: Mode, pair: &mut Guarded) -> Result<f64> {
-    let pid = pair.pid();
-    let out = tempfile::tempdir().context("making a folder for the capture")?;
-    let mut tracer = match mode {
-        Mode::Bare => None,
-        Mode::Floor => Some(attach(&["floor", &pid.to_string()], None, pid)?),
-        Mode::Outlive => Some(attach(&["attach", &pid.to_string()], Some(out.path()), pid)?),
-    };
-    // The first one warms caches and the breakpoint pages and is thrown away.
-    request(pair)?;
-    let ns = request(pair)?;
-    if let Some(tracer) = &mut tracer {
-        tracer.end("INT")?;
-    }
-    Ok(ns)
-}
-
-fn request(pair: &mut Guarded) -> Result<f64> {
-    pair.send(&format!("round {STACK_FRAMES}"))?;
-    pair.wait_for("measurement", PATIENCE, |line| line.trim().parse().ok())
-}
-
-fn attach(arguments: &[&str], out: Option<&Path>, pid: u32) -> Result<Guarded> {
-    let mut command = bound_command(workspace::outlive_binary(), "INT");
-    command.args(arguments);
-    if let Some(out) = out {
-        command.arg("--out").arg(out);
-    }
-    let name = format!("outlive {}", arguments[0]);
-    let mut tracer = Guarded::start(&name, &mut command)?;
-    let announcement = format!("attached to PID {pid}");
-    tracer.wait_for("word that it is attached", PATIENCE, |line| {
-        line.contains(&announcement).then_some(())
-    })?;
-    Ok(tracer)
-}
-
-fn print(pairs: Option<&Pairs>, heaps: &[Heap], args: &BenchArgs) {
-    let (machine, kernel) = (machine(), kernel());
-    if args.json {
-        let mut result = pairs.map_or_else(|| json!({}), Pairs::json);
-        result["machine"] = json!(machine);
-        result["kernel"] = json!(kernel);
-        result["rounds"] = json!(args.rounds);
-        result["heaps"] = heaps.iter().map(Heap::json).collect();
-        println!("{result:#}");
-        return;
-    }
-    println!("{machine}, Linux {kernel}");
-    if let Some(pairs) = pairs {
-        pairs.print(args.rounds);
-    }
-    heaps.iter().for_each(Heap::print);
-}
-
-impl Pairs {
-    fn medians(&self) -> [f64; 3] {
-        self.samples.each_ref().map(|ns| median(ns))
-    }
-
-    fn ratio(&self) -> f64 {
-        let medians = self.medians();
-        medians[2] / medians[1]
-    }
-
-    fn json(&self) -> Value {
-        let modes = MODES.iter().zip(&self.samples).zip(self.medians());
-        let modes = modes.map(|((mode, ns), median)| {
-            (mode.key().to_owned(), json!({ "median_ns_per_pair": median, "rounds_ns": ns }))
-        });
-        let modes: serde_json::Map<_, _> = modes.collect();
-        json!({
-            "stack_frames": STACK_FRAMES, "modes": modes, "ratio_to_floor": self.ratio(),
-            "depths": self.depths.iter().map(Depth::json).collect::<Vec<_>>(),
-        })
-    }
-
-    fn print(&self, rounds: u32) {
-        println!("cost of a malloc/free pair, medians of {rounds} interleaved rounds");
-        println!("64-byte blocks, {STACK_FRAMES} frames deep\n");
-        for ((mode, ns), median_ns) in MODES.iter().zip(&self.samples).zip(self.medians()) {
-            let (low, high) = range(ns);
-            println!("{:<42}{median_ns:>9.1} ns   ({low:.1} to {high:.1})", mode.label());
-        }
-        println!("\noutlive is {:.2} times the floor\n", self.ratio());
-        self.depths.iter().for_each(Depth::print);
-    }
-}
-
-/// The middle value, or the mean of the middle two; not a number when there is none.
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match (sorted.get(sorted.len() / 2), sorted.len()) {
-        (None, _) => f64::NAN,
-        (Some(middle), count) if count % 2 == 1 => *middle,
-        (Some(middle), count) => f64::midpoint(sorted[count / 2 - 1], *middle),
-    }
-}
-
-fn range(values: &[f64]) -> (f64, f64) {
-    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(*value), high.max(*value))
-    })
-}
-
-fn machine() -> String {
-    let model = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?.to_owned();
-        Some(line.split_once(':')?.1.trim().to_owned())
+fn json(machine: &Machine, sections: &[Section], quick: bool) -> Value {
+    let mut json = json!({
+        "schema_version": SCHEMA_VERSION, "outlive_version": env!("CARGO_PKG_VERSION"),
+        "machine": machine.json(), "quick": quick,
     });
-    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{} ({count} CPUs)", model.unwrap_or_else(|| "unknown CPU".to_owned()))
+    sections.iter().for_each(|section| json[section.key] = section.json());
+    json
 }
 
-fn kernel() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_median_of_odd_even_and_nothing() {
-        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(&[]).is_nan());
+fn write(folder: &Path, text: &str, json: &Value) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    for (name, content) in [("bench.txt", text.to_owned()), ("bench.json", format!("{json:#}\n"))] {
+        let path = folder.join(name);
+        fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
     }
+    Ok(())
 }
