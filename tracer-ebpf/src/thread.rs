@@ -89,8 +89,18 @@ pub struct ThreadState {
     pub python_first: u64,
     /// Scratch: word of `window` with which the Python frame begins.
     pub python_first_word: u32,
+    /// Scratch: number of the piece of memory that is compared next.
+    pub piece: u32,
     /// Scratch: words of `stack` that are used.
     pub words_used: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+    /// Scratch: which words of which window are there to be compared.
+    pub held_start: u64,
+    /// The first of them.
+    pub held_first: u32,
+    /// The last of them.
+    pub held_last: u32,
     /// Scratch: registers of the frame that the walk has come to.
     pub frame: Registers,
     /// Scratch: target address of the first word of `window`.

@@ -168,6 +168,7 @@ fn innermost_instruction(layout: &PythonLayout, first: u64) -> u64 {
 /// which slot it books now.
 #[inline(always)]
 fn recall(thread: &mut ThreadState, memory: &mut Memory, call: &Beginning) -> Option<u32> {
+    notes::begin_comparing(thread);
     let latest = memory.latest;
     for step in 0..STACKS as u32 {
         let number = (latest.wrapping_add(step)) as usize & (STACKS - 1);

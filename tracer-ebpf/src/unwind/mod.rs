@@ -4,7 +4,7 @@
 //! What takes long to verify stands in functions of their own with global linkage
 //! (`slot_of_call`, `walk_stack`, `walk_once`, `take_frame`, `take_js_frame`, `walk_python`,
 //! `first_frame`, `read_frame`, `find_rule`, `fill_window`, `pending_return`, `note_word`, `notes_hold`,
-//! `words_hold`): the verifier looks at such a function once and not at each of its calls.
+//! `read_piece`): the verifier looks at such a function once and not at each of its calls.
 
 pub mod js;
 pub mod memory;

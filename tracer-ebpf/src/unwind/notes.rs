@@ -20,10 +20,8 @@ struct Piece {
     /// Target address of the window.
     start: u64,
     /// First and last word of the window that were used.
-    first: u16,
-    last: u16,
-    /// Number of the first word noted that is of another piece.
-    end: u32,
+    first: u32,
+    last: u32,
 }
 
 /// What one walk depended on.
@@ -33,21 +31,24 @@ pub struct Notes {
     /// Words that are noted.
     words: u32,
     /// Pieces that are noted.
-    pieces: u16,
+    pieces_used: u16,
     /// 1 when there was more than can be noted, or something that words of memory do not tell.
     is_partial: u16,
-    piece: [Piece; PIECES],
+    pieces: [Piece; PIECES],
     values: [u64; WORDS],
-    /// Which word of its window each was.
+    /// Which word of its window each was; [`BEGINS_PIECE`] is set in the first of each piece.
     places: [u8; WORDS],
 }
-const _: () = assert!(window::WORDS <= u8::MAX as usize);
+
+/// A word with which a piece begins.
+const BEGINS_PIECE: u8 = 1 << 7;
+const _: () = assert!(window::WORDS <= BEGINS_PIECE as usize);
 
 /// A walk begins.
 #[inline(always)]
 pub fn begin(notes: &mut Notes) {
     notes.words = 0;
-    notes.pieces = 0;
+    notes.pieces_used = 0;
     notes.is_partial = 0;
 }
 
@@ -82,41 +83,31 @@ extern "C" fn note_word(thread: *mut ThreadState, notes: *mut Notes, index: u32)
     // SAFETY: null, or a part of the current thread's memory.
     let Some(notes) = (unsafe { notes.as_mut() }) else { return 0 };
     let index = index & (window::WORDS as u32 - 1);
-    let number = notes.words as usize;
-    let start = thread.window_start;
-    let mut piece = notes.pieces as usize;
-    let is_known = match notes.piece.get(piece.wrapping_sub(1)) {
-        Some(last) => last.start == start,
-        None => false,
-    };
-    if is_known {
-        piece = piece.wrapping_sub(1);
-    }
+    let (number, pieces) = (notes.words as usize, notes.pieces_used as usize);
     let (Some(value), Some(place)) = (notes.values.get_mut(number), notes.places.get_mut(number))
     else {
         notes.is_partial = 1;
         return 0;
     };
-    let Some(piece) = notes.piece.get_mut(piece) else {
-        notes.is_partial = 1;
-        return 0;
-    };
     *value = window::at(thread, index);
     *place = index as u8;
+    let start = thread.window_start;
+    match notes.pieces.get_mut(pieces.wrapping_sub(1)) {
+        Some(piece) if piece.start == start => {
+            piece.first = piece.first.min(index);
+            piece.last = piece.last.max(index);
+        }
+        _ => {
+            *place |= BEGINS_PIECE;
+            let Some(piece) = notes.pieces.get_mut(pieces) else {
+                notes.is_partial = 1;
+                return 0;
+            };
+            *piece = Piece { start, first: index, last: index };
+            notes.pieces_used = pieces as u16 + 1;
+        }
+    }
     notes.words = number as u32 + 1;
-    let index = index as u16;
-    if !is_known {
-        *piece = Piece { start, first: index, last: index, end: number as u32 + 1 };
-        notes.pieces += 1;
-        return 0;
-    }
-    piece.end = number as u32 + 1;
-    if index < piece.first {
-        piece.first = index;
-    }
-    if index > piece.last {
-        piece.last = index;
-    }
     0
 }
 
@@ -129,49 +120,56 @@ pub extern "C" fn notes_hold(thread: *mut ThreadState, notes: *const Notes) -> u
     let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
     // SAFETY: null, or a part of the current thread's memory.
     let Some(notes) = (unsafe { notes.as_ref() }) else { return 0 };
-    let mut from = 0;
-    for number in 0..PIECES as u32 {
-        if number >= u32::from(notes.pieces) {
+    thread.piece = 0;
+    for number in 0..WORDS {
+        if number as u32 >= notes.words {
             break;
         }
-        let Some(piece) = notes.piece.get(number as usize) else { return 0 };
-        let Piece { start, first, last, end } = *piece;
-        if !window::read_part(thread, start, u32::from(first), u32::from(last))
-            || words_hold(thread, notes, from, end) == 0
-        {
+        let place = notes.places[number];
+        if place & BEGINS_PIECE != 0 && read_piece(thread, notes) == 0 {
             return 0;
         }
-        from = end;
+        if window::at(thread, u32::from(place)) != notes.values[number] {
+            return 0;
+        }
     }
     1
 }
 
-/// Whether the words of one piece, from number `from` to before `to`, are those of the window.
+/// The stack has changed since words of it were compared.
+#[inline(always)]
+pub fn begin_comparing(thread: &mut ThreadState) {
+    thread.held_start = 0;
+    thread.held_first = u32::MAX;
+    thread.held_last = 0;
+}
+
+/// Reads the next piece into the window, where it is not there yet: stacks of one place mostly lie
+/// in the same pieces, and one read serves all of them. 1 if that worked. A function of its own, which keeps its
+/// place in memory, so that the verifier sees each round of the loop around it as the one before.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn words_hold(
-    thread: *const ThreadState,
-    notes: *const Notes,
-    from: u32,
-    to: u32,
-) -> u32 {
+extern "C" fn read_piece(thread: *mut ThreadState, notes: *const Notes) -> u32 {
     // SAFETY: null, or the state of the current thread, which nobody else touches.
-    let Some(thread) = (unsafe { thread.as_ref() }) else { return 0 };
+    let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
     // SAFETY: null, or a part of the current thread's memory.
     let Some(notes) = (unsafe { notes.as_ref() }) else { return 0 };
-    let mut number = from as usize;
-    for _ in 0..WORDS {
-        if number >= to as usize {
+    let Some(piece) = notes.pieces.get(thread.piece as usize) else { return 0 };
+    thread.piece += 1;
+    let Piece { start, mut first, mut last } = *piece;
+    if thread.held_start == start {
+        if thread.held_first <= first && thread.held_last >= last {
             return 1;
         }
-        let (Some(value), Some(place)) = (notes.values.get(number), notes.places.get(number))
-        else {
-            return 0;
-        };
-        if window::at(thread, u32::from(*place)) != *value {
-            return 0;
-        }
-        number += 1;
+        first = first.min(thread.held_first);
+        last = last.max(thread.held_last);
     }
-    u32::from(number >= to as usize)
+    if !window::read_part(thread, start, first, last) {
+        begin_comparing(thread);
+        return 0;
+    }
+    thread.held_start = start;
+    thread.held_first = first;
+    thread.held_last = last;
+    1
 }
