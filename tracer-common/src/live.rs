@@ -223,8 +223,9 @@ pub fn take<B: Shared>(bucket: &B, key: u64) -> Option<u64> {
     None
 }
 
-/// The key and the word of an entry, as they were at one moment; `None` where there is none, or it
-/// is just changing.
+/// The key and the word of an entry, for who does not own it; `None` where there is none, or it is
+/// just changing. The word is the key's, unless the entry was given up, used for another block, given
+/// up and used for the first again between two reads.
 #[inline(always)]
 pub fn read<B: Shared>(bucket: &B, at: usize) -> Option<(u64, u64)> {
     let key = bucket.key(at);
@@ -232,7 +233,7 @@ pub fn read<B: Shared>(bucket: &B, at: usize) -> Option<(u64, u64)> {
         return None;
     }
     let word = bucket.word(at);
-    // Whoever changed the word in the meantime owned the entry before.
+    // Whoever has changed the word in the meantime has changed the key before.
     (bucket.key(at) == key).then_some((key, word))
 }
 

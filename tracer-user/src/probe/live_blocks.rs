@@ -24,7 +24,7 @@ impl Probes {
     /// When the live map cannot be read.
     ///
     /// # Cost
-    /// COSTFIGURE No program waits.
+    /// A walk through the map's memory, and a sort. No program waits.
     pub fn live_blocks(&self, tgid: u32, at_most: usize) -> Result<LiveBlocks, ProbeError> {
         let mut found = LiveBlocks::default();
         let image = self.traced.get(&tgid).and_then(|traced| traced.images.last());
