@@ -212,10 +212,7 @@ mod tests {
         assert_eq!(bounds(&[(0, 0, 0, false), (50, 0, 1024, false)]), Some((50, 100)));
         assert_eq!(bounds(&[(0, 0, 0, false), (70, 0, 1024, false)]), Some((0, 70)));
         // Nothing is judged where nothing was followed.
-        assert_eq!(
-            bounds(&[(0, 0, 0, false), (20, 0, 0, true), (90, 0, 0, false)]),
-            Some((0, 20))
-        );
+        assert_eq!(bounds(&[(0, 0, 0, false), (20, 0, 0, true), (90, 0, 0, false)]), Some((0, 20)));
     }
 
     #[test]
