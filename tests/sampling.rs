@@ -178,13 +178,16 @@ fn regimes_change_at_run_time_and_pairing_stays_exact() {
     let means: Vec<u64> =
         regimes.iter().map(|regime| regime["sample_mean_bytes"].as_u64().expect("bytes")).collect();
     assert_eq!(means, [0, 16_384, 0]);
-    assert!(regimes.windows(2).all(|pair| number(&pair[0]["began_ns"]) < number(&pair[1]["began_ns"])));
+    assert!(
+        regimes.windows(2).all(|pair| number(&pair[0]["began_ns"]) < number(&pair[1]["began_ns"]))
+    );
     assert_sums(&report, &truth);
     assert!(finished.file("report.txt").contains("every block was followed"));
 
     // The recording says the same.
     let capture = finished.out.join("capture.outlive");
-    let replayed = support::run_outlive(&["report", capture.to_str().expect("a path"), "--format", "json"]);
+    let replayed =
+        support::run_outlive(&["report", capture.to_str().expect("a path"), "--format", "json"]);
     let replayed: Value = serde_json::from_slice(&replayed.stdout).expect("a report");
     assert_eq!(replayed["regimes"], report.0["regimes"]);
     assert_eq!(replayed["totals"], report.0["totals"]);

@@ -164,8 +164,7 @@ mod tests {
     }
 
     fn judged(series: &Series) -> Judgement {
-        let evidence =
-            Evidence { drawn: Some(Drawn { mean_bytes: MEAN }), ..Evidence::default() };
+        let evidence = Evidence { drawn: Some(Drawn { mean_bytes: MEAN }), ..Evidence::default() };
         judge_with(series, &Limits::default(), &evidence)
     }
 

@@ -50,7 +50,7 @@ pub use json::render as json;
 pub use markdown::render as markdown;
 pub use model::*;
 pub use outcome::outcome;
-pub use places::{comparable, Place, label, named as place_name, places};
+pub use places::{Place, comparable, label, named as place_name, places};
 pub use pprof::render as pprof;
 pub use source_lines::{WantedLine, wanted_lines};
 pub use svg::render as svg;

@@ -105,6 +105,13 @@ pub(super) fn drawn(recording: &Recording) -> Option<Drawn> {
     Some(Drawn { mean_bytes })
 }
 
+/// Whether births were left out at any time, so that what an allocator keeps is no difference.
+pub(super) fn leave_out(recording: &Recording) -> bool {
+    let mut regimes = recording.meta.regimes.iter();
+    recording.meta.settings.min_size_bytes > 0
+        || regimes.any(|r| r.sample_mean_bytes > 0 || r.min_size_bytes > 0 || r.paused)
+}
+
 /// By how much a sum over all stacks may be wrong (95 %); `None` where it is exact. Bytes.
 pub(super) fn error_bytes(recording: &Recording, bytes: u64, variance: u64) -> Option<u64> {
     drawn(recording).map(|drawn| drawn.error_bytes(bytes, variance).round() as u64)
@@ -141,6 +148,11 @@ pub(super) fn in_words(report: &Report) -> Vec<String> {
         ));
         told.push(
             "which blocks from before attach were freed is not known from a sample: a set that was full before and is replaced looks like growth until it has turned over once".to_owned(),
+        );
+    }
+    if report.sampling.is_some() && report.findings.iter().any(|f| f.heap.reach.is_some()) {
+        told.push(
+            "whether something points to blocks was looked at for those that were drawn".to_owned(),
         );
     }
     // The first is as asked for.
@@ -200,10 +212,7 @@ mod tests {
         assert_eq!(bounds(&[(0, 0, 0, false), (50, 0, 1024, false)]), Some((50, 100)));
         assert_eq!(bounds(&[(0, 0, 0, false), (70, 0, 1024, false)]), Some((0, 70)));
         // Nothing is judged where nothing was followed.
-        assert_eq!(
-            bounds(&[(0, 0, 0, false), (20, 0, 0, true), (90, 0, 0, false)]),
-            Some((0, 20))
-        );
+        assert_eq!(bounds(&[(0, 0, 0, false), (20, 0, 0, true), (90, 0, 0, false)]), Some((0, 20)));
     }
 
     #[test]
