@@ -9,6 +9,7 @@ mod drain;
 mod error;
 mod events;
 mod floor;
+mod grace;
 mod kernel_layout;
 mod kernel_log;
 mod kernel_memory;
@@ -27,6 +28,7 @@ mod slot_totals;
 mod sweep;
 mod trial;
 mod unwind_tables;
+mod urgency;
 
 pub use calibrate::TrapCost;
 pub use error::ProbeError;

@@ -93,7 +93,8 @@ impl Probes {
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut ebpf, name)?;
         }
-        let trap = calibrate::measure(&mut ebpf)?;
+        let detacher = Detacher::default();
+        let trap = calibrate::measure(&mut ebpf, &detacher)?;
         let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.max_slots as usize)?;
         let control: MappedArray<Control> = mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?;
         // SAFETY: element 0 of the two mapped arrays, before any program runs.
@@ -114,7 +115,7 @@ impl Probes {
         let sweep = Sweep::new(live);
         let mut probes = Self {
             traced: BTreeMap::new(),
-            detacher: Detacher::default(),
+            detacher,
             loader_link: None,
             sweep,
             slots,
