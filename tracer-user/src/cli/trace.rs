@@ -10,6 +10,7 @@ use crate::{
 };
 use anyhow::Result;
 use std::io::{IsTerminal as _, Write as _};
+use tracer_common::limits::{DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS};
 
 /// Watches a running process.
 pub fn attach(verb: Attach, verbose: u8, quiet: bool) -> Result<u8> {
@@ -44,6 +45,7 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         limits: Limits {
             max_live: watch.max_live,
             max_stacks: watch.max_stacks,
+            max_slots: slots_for(watch.max_stacks),
             ..Limits::default()
         },
         mappings: !watch.no_mappings,
@@ -58,6 +60,15 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         progress: !quiet && std::io::stderr().is_terminal(),
         schedule: None,
     }
+}
+
+/// Counter slots for so many stacks: three epochs of birth each, where more are asked for than usual.
+fn slots_for(stacks: u32) -> u32 {
+    const EPOCHS: u32 = 3;
+    if stacks <= DEFAULT_MAX_STACKS {
+        return DEFAULT_MAX_SLOTS;
+    }
+    stacks.saturating_mul(EPOCHS).max(DEFAULT_MAX_SLOTS)
 }
 
 fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {

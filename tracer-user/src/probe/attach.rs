@@ -1,6 +1,6 @@
 //! Which kernel program a function gets, and the order in which probes go in.
 
-use super::error::ProbeError;
+use super::{detacher::Removal, error::ProbeError};
 use crate::plan::{Function, LoaderHook, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
@@ -15,6 +15,7 @@ use std::{
     num::NonZeroU32,
     os::unix::fs::MetadataExt as _,
     path::Path,
+    sync::Arc,
 };
 
 /// Name of the entry program of a probe.
@@ -141,7 +142,8 @@ type FileKey = (u64, u64);
 ///
 /// # Cost
 /// The kernel waits for a grace period for each probe (some 80 ms on Linux 6.18) and takes them
-/// one at a time, whatever the number of threads that close them. The target does not wait.
+/// one at a time, whatever the number of threads that close them. A thread of the target that hits
+/// one meanwhile waits too: see [`super::detacher`] for how that is spared it.
 #[derive(Default)]
 pub struct Links(HashMap<PlaceKey, UProbeLink>);
 
@@ -152,8 +154,13 @@ impl Links {
     }
 
     /// The probes one by one, to be dropped at leisure.
-    pub fn into_each(self) -> impl Iterator<Item = UProbeLink> {
-        self.0.into_values()
+    pub fn into_each(self) -> Vec<Removal> {
+        let mut places: HashMap<(FileKey, u64), Arc<()>> = HashMap::new();
+        let removal = |((file, offset, _), link)| {
+            let place = Arc::clone(places.entry((file, offset)).or_default());
+            Removal { link, place }
+        };
+        self.0.into_iter().map(removal).collect()
     }
 
     /// Places a probe into process `tgid`, unless it is there.

@@ -1,11 +1,19 @@
-//! Takes out the probes of processes that have ended, in a thread of its own and slowly: the kernel
-//! waits for a grace period for each while it holds a lock that placing a probe needs too.
+//! Takes out probes, in a thread of its own: those of processes that have ended slowly, since the
+//! kernel waits for a grace period for each while it holds a lock that placing a probe needs too;
+//! those of living ones at the end, so that no thread of theirs has to wait for that.
 
-use super::attach::Links;
+use super::{
+    attach::Links,
+    grace::{Grace, Idle},
+    urgency::Urgency,
+};
 use aya::programs::uprobe::UProbeLink;
 use std::{
     collections::VecDeque,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -15,9 +23,16 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// More probes than this wait without pauses: each holds a descriptor.
 const PATIENT_UNTIL: usize = 400;
 
+/// A probe that is to be taken out.
+pub struct Removal {
+    pub(super) link: UProbeLink,
+    /// Shared by the probes at one place of a process.
+    pub(super) place: Arc<()>,
+}
+
 /// The thread. Dropping it takes out what is left, without pauses, and waits for that.
 pub struct Detacher {
-    queue: Option<Sender<Links>>,
+    queue: Option<Sender<Vec<Removal>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,9 +47,18 @@ impl Default for Detacher {
 impl Detacher {
     /// Takes these out some time.
     pub fn take(&self, links: Links) {
+        self.queue(links.into_each());
+    }
+
+    /// As [`Self::take`], for a probe of our own.
+    pub fn take_own(&self, link: UProbeLink) {
+        self.queue(vec![Removal { link, place: Arc::default() }]);
+    }
+
+    fn queue(&self, removals: Vec<Removal>) {
         if let Some(queue) = &self.queue {
             // A thread that is gone drops them here and now.
-            let _ = queue.send(links);
+            let _ = queue.send(removals);
         }
     }
 
@@ -54,8 +78,8 @@ impl Drop for Detacher {
     }
 }
 
-fn work(waiting: &Receiver<Links>) {
-    let mut left: VecDeque<UProbeLink> = VecDeque::new();
+fn work(waiting: &Receiver<Vec<Removal>>) {
+    let mut left: VecDeque<Removal> = VecDeque::new();
     loop {
         let next = if left.is_empty() {
             waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -65,11 +89,31 @@ fn work(waiting: &Receiver<Links>) {
             waiting.recv_timeout(PAUSE)
         };
         match next {
-            Ok(links) => left.extend(links.into_each()),
+            Ok(removals) => left.extend(removals),
             Err(RecvTimeoutError::Timeout) => drop(left.pop_front()),
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    let _urgency = Urgency::begin();
+    // Without one, threads of living processes may wait as long as the kernel does.
+    let grace = Grace::new().ok().filter(|_| !left.is_empty());
+    let (used, idle) = channel::<Idle>();
+    let idle = std::thread::spawn(move || idle.into_iter().for_each(drop));
     // The last to come are those of living processes.
-    while left.pop_back().is_some() {}
+    while let Some(removal) = left.pop_back() {
+        remove(removal, grace.as_ref(), &used);
+    }
+    drop(used);
+    let _ = idle.join();
+}
+
+/// Takes out one; where it is the last at its place, behind a grace period.
+fn remove(removal: Removal, grace: Option<&Grace>, used: &Sender<Idle>) {
+    let is_last = Arc::strong_count(&removal.place) == 1;
+    let waited = grace.filter(|_| is_last).and_then(|grace| grace.wait().ok());
+    drop(removal.link);
+    if let Some(idle) = waited {
+        // Another thread takes it out: that takes a grace period too.
+        let _ = used.send(idle);
+    }
 }

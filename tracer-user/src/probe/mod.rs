@@ -8,6 +8,7 @@ mod drain;
 mod error;
 mod events;
 mod floor;
+mod grace;
 mod kernel_layout;
 mod kernel_log;
 mod kernel_memory;
@@ -28,6 +29,7 @@ mod slot_totals;
 mod sweep;
 mod trial;
 mod unwind_tables;
+mod urgency;
 
 pub use calibrate::TrapCost;
 pub use error::ProbeError;

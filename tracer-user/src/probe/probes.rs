@@ -98,7 +98,8 @@ impl Probes {
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut ebpf, name)?;
         }
-        let trap = calibrate::measure(&mut ebpf)?;
+        let detacher = Detacher::default();
+        let trap = calibrate::measure(&mut ebpf, &detacher)?;
         let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.all_slots() as usize)?;
         let control: MappedArray<Control> = mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?;
         let rules = mapped(&mut ebpf, "OUTLIVE_REGIMES", MAX_REGIMES as usize)?;
@@ -112,7 +113,7 @@ impl Probes {
         let live = Arc::new(LiveTable::new(&ebpf, settings.limits.max_live)?);
         let mut probes = Self {
             traced: BTreeMap::new(),
-            detacher: Detacher::default(),
+            detacher,
             loader_link: None,
             sweep: Sweep::new(Arc::clone(&live)),
             live,

@@ -6,6 +6,7 @@ use super::{
     error::ProbeError,
     mapping_account::MappingAccount,
     probes::Probes,
+    urgency::Urgency,
 };
 use crate::{
     plan::ProbePlan,
@@ -108,6 +109,7 @@ impl Probes {
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut self.ebpf, name)?;
         }
+        let _urgency = Urgency::begin();
         for placement in attach::placements(plan) {
             let Some(traced) = self.traced.get_mut(&tgid) else { break };
             traced.links.place(&mut self.ebpf, placement, tgid).map_err(ProbeError::Attach)?;

@@ -87,6 +87,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         limit: ledger::limit(recording, &growing),
         findings: growing,
         pending,
+        sites_left_out: SitesLeftOut::of(&sites),
         sites,
         losses: losses.all,
         lossy: losses.lossy,
