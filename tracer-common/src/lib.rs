@@ -15,6 +15,7 @@ pub mod python;
 pub mod record;
 pub mod signals;
 pub mod slot;
+pub mod thread;
 pub mod unwind;
 pub mod v8;
 

@@ -16,7 +16,7 @@ mod writer;
 
 pub use decode::DecodeError;
 pub use meta::{
-    BlocksOfStack, Census, Chain, EndReason, FreeChunks, GrownContainer, HeapMeta, HeapReading,
+    BlocksOfStack, Census, Chain, EndReason, FreeChunks, GovernorMeta, GovernorStep, GrownContainer, HeapMeta, HeapReading,
     HeapSpace, Held, HeldSubject, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta,
     PointedFrom, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings,
     SourceLine, TargetMeta, TracerMemory, TypeCount, Window,

@@ -1,7 +1,7 @@
 //! Takes out the probes of processes that have ended, in a thread of its own and slowly: the kernel
 //! waits for a grace period for each while it holds a lock that placing a probe needs too.
 
-use super::attach::Links;
+use super::links::Links;
 use aya::programs::uprobe::UProbeLink;
 use std::{
     collections::VecDeque,

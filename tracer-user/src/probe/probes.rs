@@ -5,19 +5,23 @@ use super::{
     detacher::Detacher,
     error::ProbeError,
     events::Event,
+    kernel_map::KernelMap,
     kernel_log::KernelLog,
     live_blocks,
-    load::{self, load_object, mapped, taken},
+    load::{self, kernel_map, load_object, mapped, taken},
     mapped::MappedArray,
+    meter::{LoadedPrograms, Meter},
     overhead::Overhead,
     process_table::ProcessTable,
     processes::Traced,
+    reach::Reach,
     settings::Settings,
     slot_totals::SlotTotals,
     sweep::Sweep,
     unwind_tables::{TableSizes, UnwindTables},
 };
 use crate::{
+    governor::Traps,
     plan::{LoaderHook, ProbePlan},
     target::TableKey,
     tick::{Counters, SiteReading, Tick},
@@ -45,6 +49,10 @@ use tracer_common::{
 pub struct Probes {
     /// The traced processes by thread-group ID. First, so that the probes go before the programs.
     pub(super) traced: BTreeMap<u32, Traced>,
+    /// The placed probes again, for whoever takes hot ones out.
+    pub(super) reach: Reach,
+    pub(super) programs: LoadedPrograms,
+    meter_counters: Option<KernelMap>,
     pub(super) detacher: Detacher,
     loader_link: Option<UProbeLink>,
     pub(super) sweep: Sweep,
@@ -112,8 +120,15 @@ impl Probes {
         let live = ebpf.map("OUTLIVE_LIVE").ok_or_else(|| load::no_map("OUTLIVE_LIVE"))?;
         let live = live_blocks::descriptor(live).map_err(|e| ProbeError::Map(e.to_string()))?;
         let sweep = Sweep::new(live);
+        let threads = kernel_map(&ebpf, "OUTLIVE_THREADS")?;
+        let meter_counters = Some(kernel_map(&ebpf, "OUTLIVE_COUNTS")?);
+        let programs = LoadedPrograms::default();
+        programs.refresh(&ebpf);
         let mut probes = Self {
             traced: BTreeMap::new(),
+            reach: Reach::new(threads),
+            programs,
+            meter_counters,
             detacher: Detacher::default(),
             loader_link: None,
             sweep,
@@ -142,6 +157,12 @@ impl Probes {
         };
         let warnings = probes.add_tables(tables);
         Ok((probes, warnings))
+    }
+
+    /// What a thread of its own needs to watch what the probes cost, and to take them out; once.
+    pub fn handles(&mut self) -> Option<(Meter, Reach, Traps)> {
+        let meter = Meter::new(self.meter_counters.take()?, self.programs.clone());
+        Some((meter, self.reach.clone(), self.overhead.traps()))
     }
 
     /// Places the probes into the target; returns the number of its image.

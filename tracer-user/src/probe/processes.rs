@@ -2,8 +2,9 @@
 //! address space), its mapping account and its images.
 
 use super::{
-    attach::{self, Links},
+    attach,
     error::ProbeError,
+    links::Links,
     mapping_account::MappingAccount,
     probes::Probes,
 };
@@ -50,7 +51,7 @@ impl Probes {
         let index = self.table.add(tgid, image, plan.python_layout(), plan.v8_layout())?;
         let traced = Traced {
             index,
-            links: Links::default(),
+            links: self.reach.enter(tgid),
             mappings: MappingAccount::default(),
             images: vec![image],
             collections_before: None,
@@ -77,7 +78,7 @@ impl Probes {
     ) -> Result<Vec<Warning>, ProbeError> {
         let Some(traced) = self.traced.get_mut(&tgid) else { return Ok(Vec::new()) };
         if anew {
-            self.detacher.take(std::mem::take(&mut traced.links));
+            self.detacher.take(traced.links.take());
         }
         self.table.set_python(traced.index, plan.python_layout());
         self.table.set_v8(traced.index, plan.v8_layout());
@@ -108,6 +109,7 @@ impl Probes {
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut self.ebpf, name)?;
         }
+        self.programs.refresh(&self.ebpf);
         for placement in attach::placements(plan) {
             let Some(traced) = self.traced.get_mut(&tgid) else { break };
             traced.links.place(&mut self.ebpf, placement, tgid).map_err(ProbeError::Attach)?;
@@ -120,9 +122,10 @@ impl Probes {
     /// Lets a process go that has ended. Its counters stay; its probes are taken out some time.
     pub fn release(&mut self, tgid: u32) {
         let Some(mut traced) = self.traced.remove(&tgid) else { return };
+        self.reach.leave(tgid);
         self.table.remove(traced.index);
         self.leftover.extend(traced.mappings.take_changed());
-        self.detacher.take(traced.links);
+        self.detacher.take(traced.links.take());
         self.sweep.forget(traced.images.iter().copied().collect());
     }
 
@@ -182,7 +185,7 @@ impl Probes {
     /// many these are. Dropping waits for the last one.
     pub fn detach(&mut self) -> usize {
         let links: Vec<Links> =
-            self.traced.values_mut().map(|traced| std::mem::take(&mut traced.links)).collect();
+            self.traced.values().map(|traced| traced.links.take()).collect();
         let placed = links.iter().map(Links::len).sum();
         self.detacher.finish(links);
         placed

@@ -1,11 +1,13 @@
 //! The circumstances of a recording, as captures keep them. JSON within the capture: fields may be
 //! added, and absent ones take their default.
 
+mod governor;
 mod heap;
 mod mark;
 mod residency;
 mod source_line;
 
+pub use governor::{GovernorMeta, GovernorStep};
 pub use heap::{
     BlocksOfStack, Census, Chain, GrownContainer, HeapMeta, HeapReading, Held, HeldSubject,
     PointedFrom, TypeCount,
@@ -51,6 +53,8 @@ pub struct Meta {
     pub other_allocators: Vec<String>,
     /// What bounds its memory.
     pub memory_limits: Vec<MemoryLimit>,
+    /// What was done to hold the cost of the probes; `None` where no budget was to be held.
+    pub governor: Option<GovernorMeta>,
     /// Moments that have a meaning, in the order of time.
     pub marks: Vec<Mark>,
     /// Lines of source code that findings point at.
@@ -230,6 +234,8 @@ pub enum EndReason {
     Interrupted,
     /// The target ended.
     TargetExited,
+    /// The probes cost more than `--max-overhead` even at the last step.
+    TooDear,
     /// Not known, or a reason of a newer outlive.
     #[default]
     #[serde(other)]
@@ -243,6 +249,7 @@ impl EndReason {
             EndReason::Duration => "duration",
             EndReason::Interrupted => "interrupted",
             EndReason::TargetExited => "target-exited",
+            EndReason::TooDear => "too-dear",
             EndReason::Unknown => "unknown",
         }
     }

@@ -1,0 +1,120 @@
+//! Takes the probes of hot functions out while a session goes on, from any thread, and keeps them
+//! out. Putting them in again is the session's business ([`super::Probes::place`]).
+//!
+//! Only functions that are hot go: the kernel takes some 80 ms for each probe, and a probe that is
+//! not hit costs nothing. What is left in follows no births meanwhile, which the regime says.
+
+use super::{
+    kernel_map::KernelMap,
+    links::{Gate, Links},
+    meter::Meter,
+};
+use crate::plan::Function;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tracer_common::thread::{CALL_WORD_MASK, is_allocation};
+
+/// How long programs are counted before it is said which are hot.
+const GLANCE: Duration = Duration::from_millis(10);
+/// A function is hot that has at least this share of all hits, percent.
+const HOT_PERCENT: u64 = 2;
+
+/// The probes of every process.
+#[derive(Clone, Default)]
+pub struct Reach {
+    processes: Arc<Mutex<BTreeMap<u32, Links>>>,
+    gate: Gate,
+    threads: Option<Arc<Mutex<KernelMap>>>,
+}
+
+impl Reach {
+    /// `threads` is the map of calls in flight.
+    pub(super) fn new(threads: KernelMap) -> Self {
+        Self { threads: Some(Arc::new(Mutex::new(threads))), ..Self::default() }
+    }
+
+    /// The links of a process that is taken up.
+    pub(super) fn enter(&self, tgid: u32) -> Links {
+        let links = Links::behind(&self.gate);
+        self.lock().insert(tgid, links.clone());
+        links
+    }
+
+    /// Lets go of a process.
+    pub(super) fn leave(&self, tgid: u32) {
+        self.lock().remove(&tgid);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Links>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The processes that are traced.
+    pub fn tgids(&self) -> Vec<u32> {
+        self.lock().keys().copied().collect()
+    }
+
+    /// From now on probes of the allocator may go in again.
+    pub fn open(&self) {
+        self.gate.set_closed(false);
+    }
+
+    /// From now on they may not, as long as they are out.
+    pub fn close(&self) {
+        self.gate.set_closed(true);
+    }
+
+    /// Takes the probes of hot functions out, the hottest first; how many went. Returns when the
+    /// last one is out.
+    pub fn take_out(&self, meter: &mut Meter) -> usize {
+        self.close();
+        meter.open_window();
+        let before = meter.look();
+        std::thread::sleep(GLANCE);
+        let now = meter.look();
+        let processes: Vec<Links> = self.lock().values().cloned().collect();
+        let mut runs: Vec<(u64, Function)> = Vec::new();
+        let mut all = 0;
+        for (program, time) in &now {
+            let before = before.get(program).map_or(0, |time| time.runs);
+            let count = time.runs.saturating_sub(before);
+            all += count;
+            for links in &processes {
+                for function in links.functions().get(program.as_str()).into_iter().flatten() {
+                    runs.push((count, *function));
+                }
+            }
+        }
+        let mut hot: Vec<(u64, Function)> =
+            runs.into_iter().filter(|(count, _)| *count * 100 > all * HOT_PERCENT).collect();
+        hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        let mut taken = 0;
+        for (_, function) in hot {
+            for links in &processes {
+                for link in links.take_function(function) {
+                    drop(link);
+                    taken += 1;
+                }
+            }
+        }
+        self.end_calls();
+        taken
+    }
+
+    /// Ends the calls in flight whose return will not be seen: the next call of the thread would be
+    /// taken for one inside them. A call that has its return probe still is given up too, and a
+    /// mapping call that begins in this instant.
+    fn end_calls(&self) {
+        let Some(threads) = &self.threads else { return };
+        let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.keys() {
+            let call = threads.get(thread).and_then(|words| words.first().copied());
+            if call.is_some_and(|word| is_allocation((word & CALL_WORD_MASK) as u32)) {
+                threads.remove(thread);
+            }
+        }
+    }
+}
