@@ -2,9 +2,9 @@
 
 use crate::{
     account::{NO_REPLACE, REPLACE, born, died, slot_of_stack},
-    configuration::config,
-    counters::{add, count},
+    counters::count,
     maps::LIVE,
+    regime::{self, count_dropped},
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
     unknown, unwind,
@@ -108,6 +108,11 @@ pub(crate) fn enter_between(
     is_glibc: bool,
 ) -> u32 {
     count(Counter::AllocationHits);
+    // What a call does to a block from before the pause is still seen.
+    if !has_old_block(call) && regime::is_paused() {
+        count(Counter::PausedCalls);
+        return 0;
+    }
     let Some(thread) = thread::begin(call, sp) else { return 0 };
     thread.size_bytes = size_bytes;
     thread.old_address = old_address;
@@ -228,8 +233,7 @@ pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
     if LIVE.insert(key, thread.old_block, NO_REPLACE).is_err() {
         died(&thread.old_block);
         if LIVE.get_ptr(key).is_none() {
-            add(Counter::LiveMapFullBytes, thread.old_block.size_bytes);
-            count(Counter::LiveMapFullBlocks);
+            count_dropped(thread.old_block.slot, thread.old_block.size_bytes);
         }
     }
 }
@@ -266,16 +270,16 @@ fn settle(
     domain: u32,
 ) -> Result<(), Counter> {
     let size_bytes = thread.size_bytes;
-    if size_bytes < config!(min_size_bytes) {
-        return Err(Counter::BelowMinSizeBlocks);
-    }
+    let births = regime::present().ok_or(Counter::PausedCalls)?;
+    births.admit(size_bytes)?;
+    thread.max_frames = births.rules.max_frames;
     unwind::walk(thread, registers, domain);
-    let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
+    let block = LiveBlock { size_bytes, slot: slot_of_stack(thread, &births), reserved: 0 };
     let key = live_key(address, thread.image);
     if LIVE.insert(key, block, NO_REPLACE).is_err() {
         let Some(old) = LIVE.get_ptr(key) else {
-            add(Counter::LiveMapFullBytes, size_bytes);
-            return Err(Counter::LiveMapFullBlocks);
+            count_dropped(block.slot, size_bytes);
+            return Ok(());
         };
         // The allocator handed out an address that we hold for live: its free was not seen.
         // SAFETY: the kernel returned a pointer to an entry of the map.
@@ -283,8 +287,8 @@ fn settle(
         died(&old);
         count(Counter::AddressReused);
         if LIVE.insert(key, block, REPLACE).is_err() {
-            add(Counter::LiveMapFullBytes, size_bytes);
-            return Err(Counter::LiveMapFullBlocks);
+            count_dropped(block.slot, size_bytes);
+            return Ok(());
         }
     }
     born(block.slot, size_bytes);

@@ -12,7 +12,10 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracer_common::limits::{DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_STACKS};
+use tracer_common::{
+    limits::{DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_STACKS},
+    sampling::{MAX_MEAN_BYTES, MIN_MEAN_BYTES},
+};
 
 /// Which stacks of a running process hold its memory, and which keep growing.
 ///
@@ -109,6 +112,23 @@ pub struct Watch {
     /// Follow only blocks of at least this size (4096, 64KiB); smaller ones are counted.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_size)]
     pub min_size: u64,
+    /// Follow a sample of the blocks, one in so many bytes on average (64KiB): what is not drawn
+    /// costs less, and all numbers are estimates with an error.
+    #[arg(long, value_name = "BYTES", value_parser = sample_mean)]
+    pub sample: Option<u64>,
+    /// Sample otherwise from that time on (2s=64KiB, 4s=0); for tests of what spans a change.
+    #[arg(long, hide = true, value_name = "TIME=BYTES", value_parser = later_mean)]
+    pub sample_at: Vec<(Duration, u64)>,
+    /// Follow every block, whatever that costs.
+    #[arg(long, conflicts_with = "sample")]
+    pub exact: bool,
+    /// What the probes may cost: a share of the CPU time that the program uses (of one core where it
+    /// uses less), held over any ten seconds. Where it is not enough, small blocks are left out, then
+    /// blocks are sampled, then watched in windows with pauses, then only mappings are. Every step
+    /// is said and recorded, and taken back when there is room. `off`: whatever it costs. 5% is
+    /// usual for `attach`; `run` and `check` hold no budget unless asked to.
+    #[arg(long, value_name = "SHARE", value_parser = overhead)]
+    pub max_overhead: Option<Overhead>,
     /// Folder for capture.outlive, report.json, report.txt, live.svg and growth.svg.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -185,6 +205,15 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// What the probes may cost, as it is meant; `None` whatever that is.
+    pub fn max_overhead(&self, is_command: bool) -> Option<f64> {
+        match (self.exact, self.max_overhead) {
+            (true, _) | (_, Some(Overhead::Off)) => None,
+            (_, Some(Overhead::Share(share))) => Some(share),
+            (_, None) => (!is_command).then_some(USUAL_OVERHEAD),
+        }
+    }
+
     /// What was said of heaps, as it is meant.
     pub fn heap(&self, is_command: bool) -> HeapSettings {
         HeapSettings {
@@ -206,6 +235,18 @@ impl Watch {
         }
     }
 }
+
+/// What the probes may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Overhead {
+    /// Whatever it is.
+    Off,
+    /// Share of the target's CPU time, 0 to 1.
+    Share(f64),
+}
+
+/// What the probes may cost in a process that others depend on, unless something else was said.
+const USUAL_OVERHEAD: f64 = 0.05;
 
 /// How much is ventured for the JavaScript heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -368,6 +409,20 @@ pub struct Floor {
     pub pid: u32,
 }
 
+/// A budget smaller than this is spent before it can be seen.
+const LEAST_OVERHEAD: f64 = 0.001;
+
+fn overhead(text: &str) -> Result<Overhead, String> {
+    if text == "off" {
+        return Ok(Overhead::Off);
+    }
+    let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match share.map(|percent| percent / 100.0) {
+        Some(share) if (LEAST_OVERHEAD..=1.0).contains(&share) => Ok(Overhead::Share(share)),
+        _ => Err("between 0.1% and 100%, or off; 5% is usual".into()),
+    }
+}
+
 fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text).map_err(|error| error.to_string())?;
     if duration.is_zero() {
@@ -385,6 +440,20 @@ fn sampling_interval(text: &str) -> Result<u64, String> {
         return Err("between 512 bytes and 64 MiB; 32KiB is usual".into());
     }
     Ok(bytes)
+}
+
+fn sample_mean(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    if !(MIN_MEAN_BYTES..=MAX_MEAN_BYTES).contains(&bytes) {
+        return Err("between 1 KiB and 64 MiB; 64KiB is usual".into());
+    }
+    Ok(bytes)
+}
+
+fn later_mean(text: &str) -> Result<(Duration, u64), String> {
+    let (at, mean) = text.split_once('=').ok_or("give a time and a size, as in 2s=64KiB")?;
+    let mean = if mean == "0" { 0 } else { sample_mean(mean)? };
+    Ok((positive_duration(at)?, mean))
 }
 
 #[cfg(test)]

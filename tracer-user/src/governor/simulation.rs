@@ -165,7 +165,13 @@ fn any_ten_seconds_are_within_the_budget_though_costs_are_misjudged() {
         for error in [0.7, 1.0, 1.3] {
             for share in [0.03, 0.05, 0.10] {
                 let run = run(demand, 1.0, share, error, 180);
-                println!("{name} {error} {share}: {:.4} whole {:.4} in {} {:?}", run.worst(), run.whole(), run.in_ticks, run.steps);
+                println!(
+                    "{name} {error} {share}: {:.4} whole {:.4} in {} {:?}",
+                    run.worst(),
+                    run.whole(),
+                    run.in_ticks,
+                    run.steps
+                );
                 assert!(run.worst() <= share, "{name}, {error}, {share}: {}", run.worst());
             }
         }
@@ -213,8 +219,7 @@ fn a_budget_of_next_to_nothing_ends_with_mapping_calls() {
 
 #[test]
 fn mapping_calls_that_are_too_dear_end_it() {
-    let mut governor =
-        Governor::new(Budget { share: 0.01 }, TRAPS, rungs(false, false));
+    let mut governor = Governor::new(Budget { share: 0.01 }, TRAPS, rungs(false, false));
     let mut reading = Reading::default();
     let mut orders = Vec::new();
     for tick in 1..2000_u64 {

@@ -5,8 +5,8 @@ use super::{
     detacher::Detacher,
     error::ProbeError,
     events::Event,
-    kernel_map::KernelMap,
     kernel_log::KernelLog,
+    kernel_map::KernelMap,
     live_blocks,
     load::{self, kernel_map, load_object, mapped, taken},
     mapped::MappedArray,
@@ -15,6 +15,7 @@ use super::{
     process_table::ProcessTable,
     processes::Traced,
     reach::Reach,
+    regimes::Regimes,
     settings::Settings,
     slot_totals::SlotTotals,
     sweep::Sweep,
@@ -36,12 +37,14 @@ use aya::{
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     os::fd::{AsFd as _, BorrowedFd},
+    sync::Arc,
 };
 use tracer_common::{
     counter::COUNTERS,
     limits::DEFAULT_MAX_ALL_CODE_RANGES,
     process::MAX_PROCESSES,
-    slot::{Control, Slot, UNATTRIBUTED_STACK},
+    regime::MAX_REGIMES,
+    slot::{Control, Slot},
     unwind::MAX_RULES,
 };
 
@@ -59,7 +62,8 @@ pub struct Probes {
     pub(super) ebpf: Ebpf,
     settings: Settings,
     pub(super) slots: MappedArray<Slot>,
-    pub(super) control: MappedArray<Control>,
+    pub(super) control: Arc<MappedArray<Control>>,
+    pub(super) regimes: Regimes,
     counters: PerCpuArray<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
     /// Events that were taken out of the ring buffer and not asked for yet.
@@ -71,7 +75,9 @@ pub struct Probes {
     /// Changes of mappings of processes that were released since the last tick.
     pub(super) leftover: Vec<SiteReading>,
     seen: Vec<Slot>,
-    totals: SlotTotals,
+    pub(super) totals: SlotTotals,
+    /// What was born before this epoch is forgotten.
+    pub(super) forgotten_before: u32,
     /// Image of each stack, by hash.
     pub(super) images: HashMap<u64, u32>,
     /// Images that were replaced.
@@ -102,15 +108,10 @@ impl Probes {
             attach::loaded(&mut ebpf, name)?;
         }
         let trap = calibrate::measure(&mut ebpf)?;
-        let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.max_slots as usize)?;
-        let control: MappedArray<Control> = mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?;
-        // SAFETY: element 0 of the two mapped arrays, before any program runs.
-        slots.update(0, |slot: *mut Slot| unsafe { (*slot).stack_hash = UNATTRIBUTED_STACK });
-        // SAFETY: as above.
-        control.update(0, |control| unsafe {
-            (*control).slots_used = 1;
-            (*control).epoch = 1;
-        });
+        let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.all_slots() as usize)?;
+        let control: Arc<MappedArray<Control>> = Arc::new(mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?);
+        let rules = mapped(&mut ebpf, "OUTLIVE_REGIMES", MAX_REGIMES as usize)?;
+        let regimes = Regimes::new(rules, &settings.first_regime, &slots, &control);
         let full_collections = mapped(&mut ebpf, "OUTLIVE_GCS", MAX_PROCESSES as usize)?;
         let table = ProcessTable::new(
             mapped(&mut ebpf, "OUTLIVE_PROCS", MAX_PROCESSES as usize)?,
@@ -126,7 +127,7 @@ impl Probes {
         programs.refresh(&ebpf);
         let mut probes = Self {
             traced: BTreeMap::new(),
-            reach: Reach::new(threads),
+            reach: Reach::new(threads, Arc::clone(&control)),
             programs,
             meter_counters,
             detacher: Detacher::default(),
@@ -134,6 +135,7 @@ impl Probes {
             sweep,
             slots,
             control,
+            regimes,
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
             events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
             waiting: Vec::new(),
@@ -149,6 +151,7 @@ impl Probes {
             settings,
             seen: Vec::new(),
             totals: SlotTotals::default(),
+            forgotten_before: 0,
             images: HashMap::new(),
             ended_images: HashSet::new(),
             unknown_records: 0,
@@ -236,18 +239,6 @@ impl Probes {
         self.events.as_fd()
     }
 
-    /// Births belong to this epoch from now on.
-    pub fn set_epoch(&mut self, epoch: u32) {
-        // SAFETY: an aligned field of element 0.
-        self.control.update(0, |control| unsafe {
-            (&raw mut (*control).epoch).write_volatile(epoch);
-        });
-    }
-
-    pub(super) fn epoch(&self) -> u32 {
-        self.control.get(0).map_or(0, |control| control.epoch)
-    }
-
     /// Reads what changed since the previous tick.
     ///
     /// # Errors
@@ -261,22 +252,30 @@ impl Probes {
     }
 
     fn read_slots(&mut self) -> Vec<SiteReading> {
+        self.refresh_totals();
+        self.totals.take_changed()
+    }
+
+    /// Takes in what the slots say by now.
+    pub(super) fn refresh_totals(&mut self) {
         let used = self.control.get(0).map_or(0, |control| control.slots_used as usize);
         let used = used.min(self.slots.len());
         self.seen.resize(used, Slot::default());
         for index in 0..used {
             let Some(mut slot) = self.slots.get(index) else { break };
             let image = self.images.get(&slot.stack_hash);
-            if image.is_some_and(|image| self.ended_images.contains(image)) {
+            let is_gone = image.is_some_and(|image| self.ended_images.contains(image))
+                || slot.epoch < self.forgotten_before;
+            if is_gone {
                 slot.freed_bytes = slot.allocated_bytes;
                 slot.freed_blocks = slot.allocated_blocks;
+                slot.freed_variance = slot.allocated_variance;
             }
             let before = std::mem::replace(&mut self.seen[index], slot);
             if slot != before && slot.stack_hash != 0 {
                 self.totals.add(&before, &slot);
             }
         }
-        self.totals.take_changed()
     }
 
     fn read_counters(&self) -> Result<Counters, ProbeError> {

@@ -2,11 +2,7 @@
 //! address space), its mapping account and its images.
 
 use super::{
-    attach,
-    error::ProbeError,
-    links::Links,
-    mapping_account::MappingAccount,
-    probes::Probes,
+    attach, error::ProbeError, links::Links, mapping_account::MappingAccount, probes::Probes,
 };
 use crate::{
     plan::ProbePlan,
@@ -184,8 +180,7 @@ impl Probes {
     /// Begins to take out every probe, in another thread: those of living processes first. How
     /// many these are. Dropping waits for the last one.
     pub fn detach(&mut self) -> usize {
-        let links: Vec<Links> =
-            self.traced.values().map(|traced| traced.links.take()).collect();
+        let links: Vec<Links> = self.traced.values().map(|traced| traced.links.take()).collect();
         let placed = links.iter().map(Links::len).sum();
         self.detacher.finish(links);
         placed

@@ -7,6 +7,7 @@
 use super::{
     kernel_map::KernelMap,
     links::{Gate, Links},
+    mapped::MappedArray,
     meter::Meter,
 };
 use crate::plan::Function;
@@ -15,7 +16,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tracer_common::thread::{CALL_WORD_MASK, is_allocation};
+use tracer_common::{
+    slot::Control,
+    thread::{CALL_WORD_MASK, is_allocation},
+};
 
 /// How long programs are counted before it is said which are hot.
 const GLANCE: Duration = Duration::from_millis(10);
@@ -23,17 +27,23 @@ const GLANCE: Duration = Duration::from_millis(10);
 const HOT_PERCENT: u64 = 2;
 
 /// The probes of every process.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Reach {
     processes: Arc<Mutex<BTreeMap<u32, Links>>>,
     gate: Gate,
-    threads: Option<Arc<Mutex<KernelMap>>>,
+    threads: Arc<Mutex<KernelMap>>,
+    control: Arc<MappedArray<Control>>,
 }
 
 impl Reach {
     /// `threads` is the map of calls in flight.
-    pub(super) fn new(threads: KernelMap) -> Self {
-        Self { threads: Some(Arc::new(Mutex::new(threads))), ..Self::default() }
+    pub(super) fn new(threads: KernelMap, control: Arc<MappedArray<Control>>) -> Self {
+        Self {
+            processes: Arc::default(),
+            gate: Gate::default(),
+            threads: Arc::new(Mutex::new(threads)),
+            control,
+        }
     }
 
     /// The links of a process that is taken up.
@@ -62,14 +72,18 @@ impl Reach {
         self.gate.set_closed(false);
     }
 
-    /// From now on they may not, as long as they are out.
+    /// From now on they may not, and those that are in follow no births, until the session has
+    /// begun a regime: with some probes out births would be seen without their deaths.
     pub fn close(&self) {
         self.gate.set_closed(true);
+        self.control.update(0, |control| {
+            // SAFETY: an aligned field of element 0, which only user space writes.
+            unsafe { (&raw mut (*control).is_paused).write_volatile(1) };
+        });
     }
 
-    /// Takes the probes of hot functions out, the hottest first; how many went. Returns when the
-    /// last one is out.
-    pub fn take_out(&self, meter: &mut Meter) -> usize {
+    /// Takes the probes of hot functions out, the hottest first. Returns when the last one is out.
+    pub fn take_out(&self, meter: &mut Meter) {
         self.close();
         meter.open_window();
         let before = meter.look();
@@ -91,25 +105,19 @@ impl Reach {
         let mut hot: Vec<(u64, Function)> =
             runs.into_iter().filter(|(count, _)| *count * 100 > all * HOT_PERCENT).collect();
         hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-        let mut taken = 0;
         for (_, function) in hot {
             for links in &processes {
-                for link in links.take_function(function) {
-                    drop(link);
-                    taken += 1;
-                }
+                drop(links.take_function(function));
             }
         }
         self.end_calls();
-        taken
     }
 
     /// Ends the calls in flight whose return will not be seen: the next call of the thread would be
     /// taken for one inside them. A call that has its return probe still is given up too, and a
     /// mapping call that begins in this instant.
     fn end_calls(&self) {
-        let Some(threads) = &self.threads else { return };
-        let mut threads = threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.keys() {
             let call = threads.get(thread).and_then(|words| words.first().copied());
             if call.is_some_and(|word| is_allocation((word & CALL_WORD_MASK) as u32)) {

@@ -26,8 +26,8 @@ const TIMED_EVERY: Duration = Duration::from_secs(1);
 pub enum Told {
     /// This is to be done. Taking out has begun already.
     Decided(Decision),
-    /// The hot probes are out; so many went.
-    Out(usize),
+    /// The hot probes are out.
+    Out,
 }
 
 /// What the thread hears.
@@ -131,12 +131,12 @@ impl Work {
             }
             let _ = self.tell.send(Told::Decided(decision));
             if is_leaving {
-                let taken = self.reach.take_out(&mut self.meter);
+                self.reach.take_out(&mut self.meter);
                 let _ = self.meter.close_window();
                 self.timed_since = None;
                 self.is_out = true;
                 self.governor.went_out(self.now_ns());
-                let _ = self.tell.send(Told::Out(taken));
+                let _ = self.tell.send(Told::Out);
             }
         }
     }

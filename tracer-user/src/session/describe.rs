@@ -2,6 +2,8 @@
 
 use super::{
     Config,
+    governor::Governed,
+    regime,
     setup::{self, Started},
 };
 use crate::{
@@ -61,6 +63,8 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
                 })
                 .collect(),
         },
+        regimes: vec![regime::recorded(&regime::first(config), 0, 0, regime::AS_ASKED)],
+        governor: started.governed.as_ref().map(Governed::meta),
         end: EndReason::Unknown,
         ..Meta::default()
     }

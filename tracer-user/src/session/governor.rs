@@ -13,6 +13,7 @@ use crate::{
     units,
 };
 use anyhow::Result;
+use std::time::Instant;
 use tracer_common::{regime::Regime, sampling::MAX_MEAN_BYTES};
 
 /// Blocks below this are left out at [`Step::Floor`]; bytes.
@@ -29,6 +30,8 @@ pub struct Governed {
     rungs: Vec<Rung>,
     asked: Regime,
     budget: Budget,
+    /// Since when the allocator's probes are out.
+    paused_since: Option<Instant>,
     /// To be put in as soon as what was followed before is forgotten.
     waiting: Option<usize>,
 }
@@ -40,7 +43,7 @@ impl Governed {
         let budget = Budget { share: config.max_overhead? };
         let rungs = rungs(asked.min_size_bytes >= FLOOR_BYTES, asked.sample_mean_bytes > 0);
         let watch = CostWatch::begin(budget, rungs.clone(), probes.handles()?);
-        Some(Self { watch: Some(watch), rungs, asked, budget, waiting: None })
+        Some(Self { watch: Some(watch), rungs, asked, budget, paused_since: None, waiting: None })
     }
 
     /// What the recording says of it.
@@ -79,7 +82,7 @@ impl Session {
     pub(super) fn governed(&mut self, told: Told) -> Result<Option<EndReason>> {
         match told {
             Told::Decided(decision) => self.decided(decision),
-            Told::Out(_) => {
+            Told::Out => {
                 self.forget_followed();
                 Ok(None)
             }
@@ -101,6 +104,9 @@ impl Session {
                 self.step(&decision, &why);
                 let paused = Regime { is_paused: 1, ..self.regime };
                 self.enter_regime(paused, &why)?;
+                if let Some(governed) = &mut self.governed {
+                    governed.paused_since.get_or_insert_with(Instant::now);
+                }
                 if step == Step::Detached {
                     return Ok(Some(EndReason::TooDear));
                 }
@@ -139,6 +145,7 @@ impl Session {
         let regime = governed.regime(rung);
         self.read_now()?;
         self.enter_regime(regime, "the pause is over")?;
+        self.pause_is_over();
         self.probes.let_in();
         for (tgid, followed) in &self.processes.followed {
             // One that is ending has no room for probes any more, and is told of elsewhere.
@@ -150,6 +157,13 @@ impl Session {
             watch.went_in();
         }
         Ok(())
+    }
+
+    fn pause_is_over(&mut self) {
+        let since = self.governed.as_mut().and_then(|governed| governed.paused_since.take());
+        if let Some((since, meta)) = since.zip(self.recorder.recording.meta.governor.as_mut()) {
+            meta.paused_ns += since.elapsed().as_nanos() as u64;
+        }
     }
 
     /// Another step is told and recorded. Windows come and go without a word.
@@ -172,6 +186,7 @@ impl Session {
         if let Some(watch) = self.governed.as_mut().and_then(|governed| governed.watch.take()) {
             drop(watch);
         }
+        self.pause_is_over();
     }
 }
 

@@ -3,12 +3,14 @@
 
 mod address_space;
 mod console;
+mod cost_watch;
 mod cycle_commands;
 mod cycles;
 mod describe;
 mod descriptor;
 mod epoch;
 mod first_thread;
+mod governor;
 mod guardian;
 mod heap;
 mod heap_look;
@@ -28,6 +30,7 @@ mod privilege;
 mod processes;
 mod python_objects;
 mod recorder;
+mod regime;
 mod residency;
 mod setup;
 mod source_lines;
@@ -84,6 +87,13 @@ pub struct Config {
     pub interval: Duration,
     /// Blocks smaller than this are not followed.
     pub min_size_bytes: u64,
+    /// Mean distance between two samples of allocated bytes, bytes; 0 for none: every block is
+    /// followed.
+    pub sample_mean_bytes: u64,
+    /// Other such distances, and how long after the beginning they are to take its place.
+    pub later_means: Vec<(Duration, u64)>,
+    /// What the probes may cost: share of the target's CPU time, 0 to 1; `None` whatever it costs.
+    pub max_overhead: Option<f64>,
     /// Folder for everything that is written.
     pub out: Option<PathBuf>,
     /// Sizes of the kernel-side maps.

@@ -8,6 +8,7 @@ use super::{
     descriptor::{readable, sleep_until},
     epoch::Epochs,
     first_thread::FirstThreads,
+    governor::{self, Governed},
     heap::Heap,
     held::Held,
     insistence,
@@ -17,6 +18,7 @@ use super::{
     processes::Processes,
     python_objects::Observer,
     recorder::Recorder,
+    regime,
     residency::Residencies,
     setup::Started,
     source_lines::SourceRoots,
@@ -34,7 +36,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     time::{Duration, Instant},
 };
-use tracer_common::{counter::Counter, slot::UNATTRIBUTED_STACK};
+use tracer_common::{counter::Counter, regime::Regime, slot::UNATTRIBUTED_STACK};
 
 /// How long our programs are timed at a stretch, and how often.
 const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
@@ -73,6 +75,8 @@ pub struct Session {
     /// Those that were still there at the end.
     not_looked_at: u64,
     pub(super) epochs: Epochs,
+    /// How births are followed now; changed by `begin_regime`.
+    pub(super) regime: Regime,
     pub(super) began: Instant,
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
@@ -87,6 +91,7 @@ pub struct Session {
     v8_outside: V8Outside,
     pub(super) cycles: Option<Cycles>,
     residencies: Residencies,
+    pub(super) governed: Option<Governed>,
     /// By process: the target's from the beginning, those of others once they are seen to grow.
     pub(super) heaps: BTreeMap<u32, Heap>,
 }
@@ -112,6 +117,7 @@ impl Session {
             unobserved: VecDeque::new(),
             not_looked_at: 0,
             epochs: Epochs::default(),
+            regime: regime::first(&config),
             began: now,
             tgid,
             early_children: 0,
@@ -125,6 +131,7 @@ impl Session {
             v8_outside: V8Outside::default(),
             cycles: config.schedule.clone().map(Cycles::new),
             residencies: Residencies::default(),
+            governed: started.governed.take(),
             heaps: Heap::new(config.heap.clone(), config.heap_window(), now)
                 .map(|heap| (tgid, heap))
                 .into_iter()
@@ -170,6 +177,11 @@ impl Session {
                     self.take_events()?;
                     ready.context("watching the ring buffer")?.clear_ready();
                 }
+                told = governor::told(&mut self.governed) => {
+                    if let Some(reason) = self.governed(told)? {
+                        return Ok(reason);
+                    }
+                }
                 told = js_heap::told(&mut self.js_heap) => self.js_heap_told(told)?,
                 number = self.processes.ended() => self.process_ended(number)?,
                 due = cycles::due(&mut self.cycles) => {
@@ -200,6 +212,13 @@ impl Session {
         self.take_events()?;
         self.processes.images.let_go(&self.unobserved);
         self.look_around()?;
+        self.put_probes_in()?;
+        self.read(false)
+    }
+
+    /// A reading out of turn.
+    pub(super) fn read_now(&mut self) -> Result<()> {
+        self.take_events()?;
         self.read(false)
     }
 
@@ -234,6 +253,7 @@ impl Session {
         self.kernel_peak_bytes = self.kernel_peak_bytes.max(kernel_memory_bytes());
         self.look_at_heap();
         self.recorder.tick(&tick)?;
+        self.begin_due_regime()?;
         if let Some(epoch) = self.epochs.advance(now) {
             self.probes.set_epoch(epoch);
         }
@@ -311,6 +331,7 @@ impl Session {
     }
 
     fn finish(mut self, reason: EndReason) -> Result<Outcome> {
+        self.end_governor();
         self.probes.close_overhead_window();
         self.probes.let_loads_pass();
         insistence::listen();

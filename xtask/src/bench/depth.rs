@@ -78,7 +78,7 @@ fn of(
     pair.wait_for("ready line", PATIENCE, |line| line.starts_with("ready ").then_some(()))?;
     let out = tempfile::tempdir().context("making a folder for the capture")?;
     let pid = pair.pid();
-    let mut tracer = attach(&["attach", &pid.to_string()], Some(out.path()), pid)?;
+    let mut tracer = attach(&["attach", &pid.to_string(), "--exact"], Some(out.path()), pid)?;
     let mut ns = [Vec::new(), Vec::new()];
     // Round 0 warms the caches and is thrown away.
     for round in 0..=rounds {

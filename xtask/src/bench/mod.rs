@@ -138,7 +138,9 @@ fn measure(mode: Mode, pair: &mut Guarded) -> Result<f64> {
     let mut tracer = match mode {
         Mode::Bare => None,
         Mode::Floor => Some(attach(&["floor", &pid.to_string()], None, pid)?),
-        Mode::Outlive => Some(attach(&["attach", &pid.to_string()], Some(out.path()), pid)?),
+        Mode::Outlive => {
+            Some(attach(&["attach", &pid.to_string(), "--exact"], Some(out.path()), pid)?)
+        }
     };
     // The first one warms caches and the breakpoint pages and is thrown away.
     request(pair)?;

@@ -43,7 +43,8 @@ impl GovernorStep {
             "sampled" => "blocks are sampled".into(),
             "sampled-short-stacks" => "few blocks are sampled, with short stacks".into(),
             "windows" => {
-                "blocks are followed in windows only, with pauses in which the probes are out".into()
+                "blocks are followed in windows only, with pauses in which the probes are out"
+                    .into()
             }
             "mappings-only" => "the allocator's probes are out; only mappings are followed".into(),
             "detached" => "all probes are taken out, and the session ends".into(),

@@ -4,6 +4,7 @@
 mod governor;
 mod heap;
 mod mark;
+mod regime;
 mod residency;
 mod source_line;
 
@@ -13,6 +14,7 @@ pub use heap::{
     PointedFrom, TypeCount,
 };
 pub use mark::Mark;
+pub use regime::Regime;
 pub use residency::{FreeChunks, MemoryLimit, Residency};
 pub use source_line::SourceLine;
 
@@ -55,6 +57,9 @@ pub struct Meta {
     pub memory_limits: Vec<MemoryLimit>,
     /// What was done to hold the cost of the probes; `None` where no budget was to be held.
     pub governor: Option<GovernorMeta>,
+    /// How births were followed, from one moment to the next; the first from the beginning. Empty
+    /// in captures before version 4, which know one: every block from `settings.min_size_bytes`.
+    pub regimes: Vec<Regime>,
     /// Moments that have a meaning, in the order of time.
     pub marks: Vec<Mark>,
     /// Lines of source code that findings point at.
