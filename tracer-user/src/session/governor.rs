@@ -104,9 +104,7 @@ impl Session {
                 self.step(&decision, &why);
                 let paused = Regime { is_paused: 1, ..self.regime };
                 self.enter_regime(paused, &why)?;
-                if let Some(governed) = &mut self.governed {
-                    governed.paused_since.get_or_insert_with(Instant::now);
-                }
+                self.pause_begins();
                 if step == Step::Detached {
                     return Ok(Some(EndReason::TooDear));
                 }
@@ -128,7 +126,6 @@ impl Session {
         if let Some(meta) = &mut self.recorder.recording.meta.governor {
             meta.forgotten_blocks += forgotten.blocks;
             meta.forgotten_bytes += forgotten.bytes;
-            meta.pauses += 1;
         }
     }
 
@@ -157,6 +154,17 @@ impl Session {
             watch.went_in();
         }
         Ok(())
+    }
+
+    fn pause_begins(&mut self) {
+        let Some(governed) = self.governed.as_mut().filter(|known| known.paused_since.is_none())
+        else {
+            return;
+        };
+        governed.paused_since = Some(Instant::now());
+        if let Some(meta) = &mut self.recorder.recording.meta.governor {
+            meta.pauses += 1;
+        }
     }
 
     fn pause_is_over(&mut self) {
