@@ -18,6 +18,7 @@ pub mod regime;
 pub mod sampling;
 pub mod signals;
 pub mod slot;
+pub mod thread;
 pub mod unwind;
 pub mod v8;
 

@@ -19,6 +19,7 @@ use tracer_common::{
     counter::Counter,
     record::{NewStack, PythonFrame},
     slot::LiveBlock,
+    thread::{FIRST_MAPPING_CALL, LAST_MAPPING_CALL},
     v8::SHARED_BYTES,
 };
 
@@ -49,6 +50,10 @@ pub mod call {
     /// Its realloc.
     pub const PYTHON_REALLOCATE: u32 = 12;
 }
+
+// User space reads which call is in flight (`tracer_common::thread`).
+const _: () = assert!(core::mem::offset_of!(ThreadState, call) == 0);
+const _: () = assert!(call::MMAP == FIRST_MAPPING_CALL && call::SBRK == LAST_MAPPING_CALL);
 
 /// A thread's call in flight and its scratch memory.
 #[repr(C)]

@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 #[cfg(test)]
 mod fuzz;
+pub mod governor;
 pub mod growth;
 pub mod health;
 pub mod heap;

@@ -59,6 +59,16 @@ pub fn unsigned(value: f64) -> String {
     }
 }
 
+/// `5 %`, `0.3 %`: a share, with as many decimals as say something.
+pub fn percent(share: f64) -> String {
+    let percent = share * 100.0;
+    if percent >= 9.95 || (percent - percent.round()).abs() < 0.005 {
+        format!("{percent:.0} %")
+    } else {
+        format!("{percent:.1} %")
+    }
+}
+
 /// A count with thousands separators: `1,234,567`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -223,6 +233,13 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(duration(value), expected);
         }
+    }
+
+    #[test]
+    fn shares_have_decimals_where_they_say_something() {
+        let shares = [0.05, 0.003, 0.0834, 0.5, 0.125, 0.0, 1.0];
+        let told = shares.map(percent);
+        assert_eq!(told, ["5 %", "0.3 %", "8.3 %", "50 %", "12 %", "0 %", "100 %"]);
     }
 
     #[test]

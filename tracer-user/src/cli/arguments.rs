@@ -122,6 +122,13 @@ pub struct Watch {
     /// Follow every block, whatever that costs.
     #[arg(long, conflicts_with = "sample")]
     pub exact: bool,
+    /// What the probes may cost: a share of the CPU time that the program uses (of one core where it
+    /// uses less), held over any ten seconds. Where it is not enough, small blocks are left out, then
+    /// blocks are sampled, then watched in windows with pauses, then only mappings are. Every step
+    /// is said and recorded, and taken back when there is room. `off`: whatever it costs. 5% is
+    /// usual for `attach`; `run` and `check` hold no budget unless asked to.
+    #[arg(long, value_name = "SHARE", value_parser = overhead)]
+    pub max_overhead: Option<Overhead>,
     /// Folder for capture.outlive, report.json, report.txt, live.svg and growth.svg.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -198,6 +205,15 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// What the probes may cost, as it is meant; `None` whatever that is.
+    pub fn max_overhead(&self, is_command: bool) -> Option<f64> {
+        match (self.exact, self.max_overhead) {
+            (true, _) | (_, Some(Overhead::Off)) => None,
+            (_, Some(Overhead::Share(share))) => Some(share),
+            (_, None) => (!is_command).then_some(USUAL_OVERHEAD),
+        }
+    }
+
     /// What was said of heaps, as it is meant.
     pub fn heap(&self, is_command: bool) -> HeapSettings {
         HeapSettings {
@@ -219,6 +235,18 @@ impl Watch {
         }
     }
 }
+
+/// What the probes may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Overhead {
+    /// Whatever it is.
+    Off,
+    /// Share of the target's CPU time, 0 to 1.
+    Share(f64),
+}
+
+/// What the probes may cost in a process that others depend on, unless something else was said.
+const USUAL_OVERHEAD: f64 = 0.05;
 
 /// How much is ventured for the JavaScript heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -379,6 +407,20 @@ pub struct Doctor {
 pub struct Floor {
     /// The process.
     pub pid: u32,
+}
+
+/// A budget smaller than this is spent before it can be seen.
+const LEAST_OVERHEAD: f64 = 0.001;
+
+fn overhead(text: &str) -> Result<Overhead, String> {
+    if text == "off" {
+        return Ok(Overhead::Off);
+    }
+    let share = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match share.map(|percent| percent / 100.0) {
+        Some(share) if (LEAST_OVERHEAD..=1.0).contains(&share) => Ok(Overhead::Share(share)),
+        _ => Err("between 0.1% and 100%, or off; 5% is usual".into()),
+    }
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {

@@ -43,6 +43,8 @@ fn run(verb: &Check, verbose: u8, quiet: bool) -> Result<u8> {
         None => Whom::Command(verb.command.clone()),
     };
     let mut config = config(whom, &verb.watch, verbose, quiet);
+    // A gate counts everything, unless somebody else depends on the program.
+    config.max_overhead = config.max_overhead.filter(|_| verb.watch.max_overhead.is_some());
     config.duration = None;
     config.schedule = Some(Schedule {
         ready: verb.ready.clone(),

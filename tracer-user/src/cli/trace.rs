@@ -1,6 +1,6 @@
 //! `outlive attach` and `outlive run`.
 
-use super::arguments::{Attach, ReportFormat, Run, Watch};
+use super::arguments::{Attach, Overhead, ReportFormat, Run, Watch};
 use crate::{
     growth,
     probe::Limits,
@@ -40,7 +40,7 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         min_size_bytes: watch.min_size,
         sample_mean_bytes: watch.sample.unwrap_or(0),
         later_means: watch.sample_at.clone(),
-        exact: watch.exact,
+        max_overhead: watch.max_overhead(is_command),
         out: watch.out.clone(),
         limits: Limits {
             max_live: watch.max_live,
@@ -72,6 +72,10 @@ fn slots_for(stacks: u32) -> u32 {
 }
 
 fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
+    anyhow::ensure!(
+        !(watch.exact && matches!(watch.max_overhead, Some(Overhead::Share(_)))),
+        "--exact follows every block whatever it costs, and --max-overhead does not; give one of them"
+    );
     let config = config(whom, watch, verbose, quiet);
     let Outcome { recording, folder, .. } = session::watch(config)?;
     let report = report::build(&recording, &growth::Limits::default());

@@ -1,6 +1,6 @@
 //! Which kernel program a function gets, and the order in which probes go in.
 
-use super::{detacher::Removal, error::ProbeError};
+use super::error::ProbeError;
 use crate::plan::{Function, LoaderHook, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
@@ -9,14 +9,7 @@ use aya::{
         uprobe::{UProbeLink, UProbeScope},
     },
 };
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    io,
-    num::NonZeroU32,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashSet, num::NonZeroU32};
 
 /// Name of the entry program of a probe.
 pub const fn entry_program(point: &ProbePoint) -> &'static str {
@@ -126,82 +119,19 @@ const fn rank(function: Function) -> u32 {
 #[derive(Debug, thiserror::Error)]
 #[error("{function:?} at {path}+{offset:#x}")]
 pub struct AttachFailure {
-    function: Function,
-    path: String,
-    offset: u64,
+    pub(super) function: Function,
+    pub(super) path: String,
+    pub(super) offset: u64,
     #[source]
-    source: ProgramError,
-}
-
-/// What tells a placed probe from others of the same process.
-type PlaceKey = (FileKey, u64, &'static str);
-/// Device and inode: the same file may be reached by several paths.
-type FileKey = (u64, u64);
-
-/// Placed probes of one process; dropping them takes them out.
-///
-/// # Cost
-/// The kernel waits for a grace period for each probe (some 80 ms on Linux 6.18) and takes them
-/// one at a time, whatever the number of threads that close them. A thread of the target that hits
-/// one meanwhile waits too: see [`super::detacher`] for how that is spared it.
-#[derive(Default)]
-pub struct Links(HashMap<PlaceKey, UProbeLink>);
-
-impl Links {
-    /// Number of probes.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The probes one by one, to be dropped at leisure.
-    pub fn into_each(self) -> Vec<Removal> {
-        let mut places: HashMap<(FileKey, u64), Arc<()>> = HashMap::new();
-        let removal = |((file, offset, _), link)| {
-            let place = Arc::clone(places.entry((file, offset)).or_default());
-            Removal { link, place }
-        };
-        self.0.into_iter().map(removal).collect()
-    }
-
-    /// Places a probe into process `tgid`, unless it is there.
-    ///
-    /// # Errors
-    /// When the kernel refuses it.
-    pub fn place(
-        &mut self,
-        ebpf: &mut Ebpf,
-        placement: Placement<'_>,
-        tgid: u32,
-    ) -> Result<(), AttachFailure> {
-        let Placement { program: name, point, offset } = placement;
-        let failure = |source| AttachFailure {
-            function: point.function,
-            path: point.display_path.display().to_string(),
-            offset,
-            source,
-        };
-        let file = file_key(&point.file).map_err(ProgramError::IOError).map_err(failure)?;
-        let Entry::Vacant(place) = self.0.entry((file, offset, name)) else { return Ok(()) };
-        let program: &mut UProbe = ebpf
-            .program_mut(name)
-            .ok_or(ProgramError::NotLoaded)
-            .and_then(TryInto::try_into)
-            .map_err(failure)?;
-        let link = program
-            .attach(offset, &point.file, scope(tgid))
-            .and_then(|link| program.take_link(link))
-            .map_err(failure)?;
-        place.insert(link);
-        Ok(())
-    }
+    pub(super) source: ProgramError,
 }
 
 /// One probe of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Placement<'a> {
-    program: &'static str,
-    point: &'a ProbePoint,
-    offset: u64,
+    pub(super) program: &'static str,
+    pub(super) point: &'a ProbePoint,
+    pub(super) offset: u64,
 }
 
 /// Every probe of the plan, in the order in which they go in. A return probe goes in before its
@@ -226,11 +156,6 @@ pub fn placements(plan: &ProbePlan) -> Vec<Placement<'_>> {
         placements.push(Placement { program, point, offset: point.probe_offset });
     }
     placements
-}
-
-fn file_key(path: &Path) -> io::Result<FileKey> {
-    let metadata = std::fs::metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Places the probe at the dynamic loader's hook.

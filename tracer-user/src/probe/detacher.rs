@@ -3,8 +3,8 @@
 //! those of living ones at the end, so that no thread of theirs has to wait for that.
 
 use super::{
-    attach::Links,
     grace::{Grace, Idle},
+    links::Links,
     urgency::Urgency,
 };
 use aya::programs::uprobe::UProbeLink;
@@ -94,26 +94,49 @@ fn work(waiting: &Receiver<Vec<Removal>>) {
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let _urgency = Urgency::begin();
-    // Without one, threads of living processes may wait as long as the kernel does.
-    let grace = Grace::new().ok().filter(|_| !left.is_empty());
-    let (used, idle) = channel::<Idle>();
-    let idle = std::thread::spawn(move || idle.into_iter().for_each(drop));
+    let remover = Remover::new(!left.is_empty());
     // The last to come are those of living processes.
     while let Some(removal) = left.pop_back() {
-        remove(removal, grace.as_ref(), &used);
+        remover.remove(removal);
     }
-    drop(used);
-    let _ = idle.join();
 }
 
-/// Takes out one; where it is the last at its place, behind a grace period.
-fn remove(removal: Removal, grace: Option<&Grace>, used: &Sender<Idle>) {
-    let is_last = Arc::strong_count(&removal.place) == 1;
-    let waited = grace.filter(|_| is_last).and_then(|grace| grace.wait().ok());
-    drop(removal.link);
-    if let Some(idle) = waited {
-        // Another thread takes it out: that takes a grace period too.
-        let _ = used.send(idle);
+/// Takes probes out of living processes, as fast as it goes; see [`super::grace`].
+pub struct Remover {
+    /// Without one, threads of living processes may wait as long as the kernel does.
+    grace: Option<Grace>,
+    used: Option<Sender<Idle>>,
+    /// Takes out what `used` was: that takes a grace period too.
+    idle: Option<JoinHandle<()>>,
+    _urgency: Urgency,
+}
+
+impl Remover {
+    /// One that is going to be used, or not.
+    pub fn new(is_used: bool) -> Self {
+        let grace = is_used.then(|| Grace::new().ok()).flatten();
+        let (used, idle) = channel::<Idle>();
+        let idle = std::thread::spawn(move || idle.into_iter().for_each(drop));
+        Self { grace, used: Some(used), idle: Some(idle), _urgency: Urgency::begin() }
+    }
+
+    /// Takes out one; where it is the last at its place, behind a grace period.
+    pub fn remove(&self, removal: Removal) {
+        let is_last = Arc::strong_count(&removal.place) == 1;
+        let grace = self.grace.as_ref().filter(|_| is_last);
+        let waited = grace.and_then(|grace| grace.wait().ok());
+        drop(removal.link);
+        if let (Some(idle), Some(used)) = (waited, &self.used) {
+            let _ = used.send(idle);
+        }
+    }
+}
+
+impl Drop for Remover {
+    fn drop(&mut self) {
+        self.used = None;
+        if let Some(idle) = self.idle.take() {
+            let _ = idle.join();
+        }
     }
 }

@@ -2,8 +2,8 @@
 //! were decided before.
 
 use super::{
-    error::ProbeError, kernel_layout, live_table, mapped::MappedArray, object, settings::Settings,
-    unwind_tables::TableSizes,
+    error::ProbeError, kernel_layout, kernel_map::KernelMap, live_table, mapped::MappedArray,
+    object, settings::Settings, unwind_tables::TableSizes,
 };
 use aya::{Ebpf, EbpfLoader, maps::MapError};
 use tracer_common::{config::Config, live::buckets_for};
@@ -68,6 +68,15 @@ pub fn taken<T: TryFrom<aya::maps::Map, Error = MapError>>(
 ) -> Result<T, ProbeError> {
     let map = ebpf.take_map(name).ok_or_else(|| no_map(name))?;
     T::try_from(map).map_err(ProbeError::map)
+}
+
+/// The map `name`, to be read from any thread; it stays where it is.
+///
+/// # Errors
+/// When there is none of that kind.
+pub fn kernel_map(ebpf: &Ebpf, name: &str) -> Result<KernelMap, ProbeError> {
+    let map = ebpf.map(name).ok_or_else(|| no_map(name))?;
+    KernelMap::new(map).map_err(|error| ProbeError::Map(format!("{name}: {error}")))
 }
 
 /// The object lacks a map.

@@ -99,3 +99,9 @@ impl<T: Copy> MappedArray<T> {
         }
     }
 }
+
+// SAFETY: memory that the kernel side changes under us anyway: nobody is given a reference to it,
+// reads are volatile copies, and what is written by `update` says itself how it is synchronised.
+unsafe impl<T: Send> Send for MappedArray<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for MappedArray<T> {}

@@ -2,7 +2,10 @@
 //! kernel's run-time statistics, switched on for short windows only, since they cost time too.
 
 use super::calibrate::TrapCost;
-use crate::tick::{Counters, OverheadReading};
+use crate::{
+    governor::Traps,
+    tick::{Counters, OverheadReading},
+};
 use aya::{
     Ebpf,
     programs::Program,
@@ -30,6 +33,11 @@ impl Overhead {
     /// With the calibrated cost of the traps.
     pub fn new(trap: TrapCost) -> Self {
         Self { trap, ..Self::default() }
+    }
+
+    /// What the traps cost, as calibrated.
+    pub fn traps(&self) -> Traps {
+        Traps { entry_ns: self.trap.entry_ns, return_ns: self.trap.return_ns }
     }
 
     /// Begins a window. A kernel that refuses leaves the time in programs unmeasured.

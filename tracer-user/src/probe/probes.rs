@@ -6,12 +6,15 @@ use super::{
     error::ProbeError,
     events::Event,
     kernel_log::KernelLog,
+    kernel_map::KernelMap,
     live_table::LiveTable,
-    load::{load_object, mapped, taken},
+    load::{kernel_map, load_object, mapped, taken},
     mapped::MappedArray,
+    meter::{LoadedPrograms, Meter},
     overhead::Overhead,
     process_table::ProcessTable,
     processes::Traced,
+    reach::Reach,
     regimes::Regimes,
     settings::Settings,
     slot_totals::SlotTotals,
@@ -19,6 +22,7 @@ use super::{
     unwind_tables::{TableSizes, UnwindTables},
 };
 use crate::{
+    governor::Traps,
     plan::{LoaderHook, ProbePlan},
     target::TableKey,
     tick::{Counters, SiteReading, Tick},
@@ -48,6 +52,10 @@ use tracer_common::{
 pub struct Probes {
     /// The traced processes by thread-group ID. First, so that the probes go before the programs.
     pub(super) traced: BTreeMap<u32, Traced>,
+    /// The placed probes again, for whoever takes hot ones out.
+    pub(super) reach: Reach,
+    pub(super) programs: LoadedPrograms,
+    meter_counters: Option<KernelMap>,
     pub(super) detacher: Detacher,
     loader_link: Option<UProbeLink>,
     pub(super) sweep: Sweep,
@@ -55,7 +63,7 @@ pub struct Probes {
     pub(super) ebpf: Ebpf,
     settings: Settings,
     pub(super) slots: MappedArray<Slot>,
-    pub(super) control: MappedArray<Control>,
+    pub(super) control: Arc<MappedArray<Control>>,
     pub(super) regimes: Regimes,
     counters: PerCpuArray<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
@@ -68,7 +76,9 @@ pub struct Probes {
     /// Changes of mappings of processes that were released since the last tick.
     pub(super) leftover: Vec<SiteReading>,
     seen: Vec<Slot>,
-    totals: SlotTotals,
+    pub(super) totals: SlotTotals,
+    /// What was born before this epoch is forgotten.
+    pub(super) forgotten_before: u32,
     /// Image of each stack, by hash.
     pub(super) images: HashMap<u64, u32>,
     /// Images that were replaced.
@@ -101,7 +111,7 @@ impl Probes {
         let detacher = Detacher::default();
         let trap = calibrate::measure(&mut ebpf, &detacher)?;
         let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.all_slots() as usize)?;
-        let control: MappedArray<Control> = mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?;
+        let control: Arc<MappedArray<Control>> = Arc::new(mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?);
         let rules = mapped(&mut ebpf, "OUTLIVE_REGIMES", MAX_REGIMES as usize)?;
         let regimes = Regimes::new(rules, &settings.first_regime, &slots, &control);
         let full_collections = mapped(&mut ebpf, "OUTLIVE_GCS", MAX_PROCESSES as usize)?;
@@ -111,8 +121,15 @@ impl Probes {
             mapped(&mut ebpf, "OUTLIVE_RANGES", DEFAULT_MAX_ALL_CODE_RANGES as usize)?,
         );
         let live = Arc::new(LiveTable::new(&ebpf, settings.limits.max_live)?);
+        let threads = kernel_map(&ebpf, "OUTLIVE_THREADS")?;
+        let meter_counters = Some(kernel_map(&ebpf, "OUTLIVE_COUNTS")?);
+        let programs = LoadedPrograms::default();
+        programs.refresh(&ebpf);
         let mut probes = Self {
             traced: BTreeMap::new(),
+            reach: Reach::new(threads, Arc::clone(&control)),
+            programs,
+            meter_counters,
             detacher,
             loader_link: None,
             sweep: Sweep::new(Arc::clone(&live)),
@@ -135,6 +152,7 @@ impl Probes {
             settings,
             seen: Vec::new(),
             totals: SlotTotals::default(),
+            forgotten_before: 0,
             images: HashMap::new(),
             ended_images: HashSet::new(),
             unknown_records: 0,
@@ -143,6 +161,12 @@ impl Probes {
         };
         let warnings = probes.add_tables(tables);
         Ok((probes, warnings))
+    }
+
+    /// What a thread of its own needs to watch what the probes cost, and to take them out; once.
+    pub fn handles(&mut self) -> Option<(Meter, Reach, Traps)> {
+        let meter = Meter::new(self.meter_counters.take()?, self.programs.clone());
+        Some((meter, self.reach.clone(), self.overhead.traps()))
     }
 
     /// Places the probes into the target; returns the number of its image.
@@ -229,13 +253,21 @@ impl Probes {
     }
 
     fn read_slots(&mut self) -> Vec<SiteReading> {
+        self.refresh_totals();
+        self.totals.take_changed()
+    }
+
+    /// Takes in what the slots say by now.
+    pub(super) fn refresh_totals(&mut self) {
         let used = self.control.get(0).map_or(0, |control| control.slots_used as usize);
         let used = used.min(self.slots.len());
         self.seen.resize(used, Slot::default());
         for index in 0..used {
             let Some(mut slot) = self.slots.get(index) else { break };
             let image = self.images.get(&slot.stack_hash);
-            if image.is_some_and(|image| self.ended_images.contains(image)) {
+            let is_gone = image.is_some_and(|image| self.ended_images.contains(image))
+                || slot.epoch < self.forgotten_before;
+            if is_gone {
                 slot.freed_bytes = slot.allocated_bytes;
                 slot.freed_blocks = slot.allocated_blocks;
                 slot.freed_variance = slot.allocated_variance;
@@ -245,7 +277,6 @@ impl Probes {
                 self.totals.add(&before, &slot);
             }
         }
-        self.totals.take_changed()
     }
 
     fn read_counters(&self) -> Result<Counters, ProbeError> {

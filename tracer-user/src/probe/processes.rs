@@ -2,10 +2,7 @@
 //! address space), its mapping account and its images.
 
 use super::{
-    attach::{self, Links},
-    error::ProbeError,
-    mapping_account::MappingAccount,
-    probes::Probes,
+    attach, error::ProbeError, links::Links, mapping_account::MappingAccount, probes::Probes,
     urgency::Urgency,
 };
 use crate::{
@@ -51,7 +48,7 @@ impl Probes {
         let index = self.table.add(tgid, image, plan.python_layout(), plan.v8_layout())?;
         let traced = Traced {
             index,
-            links: Links::default(),
+            links: self.reach.enter(tgid),
             mappings: MappingAccount::default(),
             images: vec![image],
             collections_before: None,
@@ -78,7 +75,7 @@ impl Probes {
     ) -> Result<Vec<Warning>, ProbeError> {
         let Some(traced) = self.traced.get_mut(&tgid) else { return Ok(Vec::new()) };
         if anew {
-            self.detacher.take(std::mem::take(&mut traced.links));
+            self.detacher.take(traced.links.take());
         }
         self.table.set_python(traced.index, plan.python_layout());
         self.table.set_v8(traced.index, plan.v8_layout());
@@ -109,6 +106,7 @@ impl Probes {
         for name in attach::programs(&plan.points) {
             attach::loaded(&mut self.ebpf, name)?;
         }
+        self.programs.refresh(&self.ebpf);
         let _urgency = Urgency::begin();
         for placement in attach::placements(plan) {
             let Some(traced) = self.traced.get_mut(&tgid) else { break };
@@ -122,9 +120,10 @@ impl Probes {
     /// Lets a process go that has ended. Its counters stay; its probes are taken out some time.
     pub fn release(&mut self, tgid: u32) {
         let Some(mut traced) = self.traced.remove(&tgid) else { return };
+        self.reach.leave(tgid);
         self.table.remove(traced.index);
         self.leftover.extend(traced.mappings.take_changed());
-        self.detacher.take(traced.links);
+        self.detacher.take(traced.links.take());
         self.sweep.forget(traced.images.iter().copied().collect());
     }
 
@@ -183,8 +182,7 @@ impl Probes {
     /// Begins to take out every probe, in another thread: those of living processes first. How
     /// many these are. Dropping waits for the last one.
     pub fn detach(&mut self) -> usize {
-        let links: Vec<Links> =
-            self.traced.values_mut().map(|traced| std::mem::take(&mut traced.links)).collect();
+        let links: Vec<Links> = self.traced.values().map(|traced| traced.links.take()).collect();
         let placed = links.iter().map(Links::len).sum();
         self.detacher.finish(links);
         placed

@@ -38,6 +38,11 @@ impl SlotTotals {
         }
     }
 
+    /// All sums.
+    pub fn all(&self) -> impl Iterator<Item = &SiteReading> {
+        self.sums.values()
+    }
+
     /// The sums that changed since the last call.
     pub fn take_changed(&mut self) -> Vec<SiteReading> {
         let changed = std::mem::take(&mut self.changed);

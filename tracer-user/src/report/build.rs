@@ -93,6 +93,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         lossy: losses.lossy,
         traffic: losses.traffic,
         overhead: overhead(recording),
+        governor: recording.meta.governor.clone(),
         walks: walks(recording),
         memory: aggregate.memory().map(memory),
         tracer: recording.meta.tracer,

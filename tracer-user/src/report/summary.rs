@@ -4,7 +4,8 @@
 use super::focus::{label, printable};
 use super::model::*;
 use super::regimes;
-use super::telling::{Detail, limit, others, sure};
+use super::telling::{Detail, limit, mostly_paused, others, sure};
+use crate::capture::EndReason;
 use crate::growth::Verdict;
 use crate::units;
 
@@ -69,6 +70,21 @@ fn more(findings: usize) -> String {
 
 /// Why nothing can be said, where that is so.
 fn doubt(report: &Report, too_short: bool) -> Option<String> {
+    if report.end == EndReason::TooDear {
+        let budget = report.governor.as_ref().map_or(0.0, |governor| governor.budget_share);
+        return Some(format!(
+            "the probes cost more than {} of the target's CPU time at every step, and were taken out (--max-overhead)",
+            units::percent(budget),
+        ));
+    }
+    if let Some(governor) = mostly_paused(report) {
+        return Some(format!(
+            "the probes were out for {} of {}, to hold their cost within {} (--max-overhead); what grows across pauses is not seen",
+            units::duration(governor.paused_ns),
+            units::duration(report.window.duration_ns),
+            units::percent(governor.budget_share),
+        ));
+    }
     if too_short {
         let watched = units::duration(report.window.duration_ns);
         let needs_ns = report.sites.iter().filter_map(|site| site.needs_ns).max();

@@ -327,7 +327,7 @@ impl Session {
             story.setback = match reason {
                 EndReason::TargetExited => Some(Setback::TargetEnded(status.map(in_words))),
                 EndReason::Interrupted => Some(Setback::Interrupted),
-                EndReason::Duration | EndReason::Unknown => None,
+                EndReason::Duration | EndReason::TooDear | EndReason::Unknown => None,
             };
         }
         Some(cycles.story)

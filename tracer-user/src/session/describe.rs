@@ -1,7 +1,9 @@
 //! What a recording says about the session: target, host, window, settings, mapped files.
 
 use super::{
-    Config, regime,
+    Config,
+    governor::Governed,
+    regime,
     setup::{self, Started},
 };
 use crate::{
@@ -62,6 +64,7 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
                 .collect(),
         },
         regimes: vec![regime::recorded(&regime::first(config), 0, 0, regime::AS_ASKED)],
+        governor: started.governed.as_ref().map(Governed::meta),
         end: EndReason::Unknown,
         ..Meta::default()
     }

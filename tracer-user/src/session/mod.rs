@@ -3,12 +3,14 @@
 
 mod address_space;
 mod console;
+mod cost_watch;
 mod cycle_commands;
 mod cycles;
 mod describe;
 mod descriptor;
 mod epoch;
 mod first_thread;
+mod governor;
 mod guardian;
 mod heap;
 mod heap_look;
@@ -90,8 +92,8 @@ pub struct Config {
     pub sample_mean_bytes: u64,
     /// Other such distances, and how long after the beginning they are to take its place.
     pub later_means: Vec<(Duration, u64)>,
-    /// Whether every block is to be followed whatever it costs.
-    pub exact: bool,
+    /// What the probes may cost: share of the target's CPU time, 0 to 1; `None` whatever it costs.
+    pub max_overhead: Option<f64>,
     /// Folder for everything that is written.
     pub out: Option<PathBuf>,
     /// Sizes of the kernel-side maps.

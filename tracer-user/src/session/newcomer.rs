@@ -240,6 +240,7 @@ impl Session {
             forked_from: Some(parent),
             python_refusal: None,
             child: None,
+            governed: None,
             guardian: None,
         })
     }

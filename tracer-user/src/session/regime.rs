@@ -50,6 +50,18 @@ impl Session {
     /// # Errors
     /// When regimes have changed too often; the present one stays.
     pub(super) fn begin_regime(&mut self, regime: Regime, why: &str) -> Result<()> {
+        if regime != self.regime {
+            let words = recorded(&regime, 0, 0, why).words();
+            self.recorder.console.say(&format!("from now on {words} is followed: {why}"));
+        }
+        self.enter_regime(regime, why)
+    }
+
+    /// As [`Self::begin_regime`], without a word on stderr.
+    ///
+    /// # Errors
+    /// As [`Self::begin_regime`].
+    pub(super) fn enter_regime(&mut self, regime: Regime, why: &str) -> Result<()> {
         if regime == self.regime {
             return Ok(());
         }
@@ -58,7 +70,6 @@ impl Session {
         self.probes.begin_regime(&regime, epoch)?;
         self.regime = regime;
         let recorded = recorded(&regime, now.as_nanos() as u64, epoch, why);
-        self.recorder.console.say(&format!("from now on {} is followed: {why}", recorded.words()));
         self.recorder.recording.meta.regimes.push(recorded);
         Ok(())
     }

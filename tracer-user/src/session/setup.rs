@@ -1,6 +1,6 @@
 //! From a process to attached probes.
 
-use super::{Config, guardian::Guardian, python_objects, regime};
+use super::{Config, governor::Governed, guardian::Guardian, python_objects, regime};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -28,6 +28,8 @@ pub struct Started {
     pub python_refusal: Option<&'static str>,
     /// The command, when this session started it.
     pub child: Option<Child>,
+    /// Who holds the cost of its probes, where there is a budget.
+    pub governed: Option<Governed>,
     /// Whoever continues it, should this session die while it is stopped.
     pub guardian: Option<Guardian>,
 }
@@ -61,6 +63,7 @@ pub fn prepare_beside(
         forked_from: None,
         python_refusal,
         child: None,
+        governed: None,
         guardian: None,
     })
 }
@@ -105,9 +108,10 @@ pub fn load(started: &mut Started, config: &Config) -> Result<Probes> {
     keys.dedup();
     let (tables, warnings) = unwind::tables_of(&started.target, &keys);
     started.warnings.extend(warnings);
-    let (probes, warnings) =
+    let (mut probes, warnings) =
         Probes::load(settings, &started.plan, &tables).context("loading the kernel side")?;
     started.warnings.extend(warnings);
+    started.governed = Governed::begin(config, regime::first(config), &mut probes);
     Ok(probes)
 }
 

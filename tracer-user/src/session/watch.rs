@@ -8,6 +8,7 @@ use super::{
     descriptor::{readable, sleep_until},
     epoch::Epochs,
     first_thread::FirstThreads,
+    governor::{self, Governed},
     heap::Heap,
     held::Held,
     insistence,
@@ -90,6 +91,7 @@ pub struct Session {
     v8_outside: V8Outside,
     pub(super) cycles: Option<Cycles>,
     residencies: Residencies,
+    pub(super) governed: Option<Governed>,
     /// By process: the target's from the beginning, those of others once they are seen to grow.
     pub(super) heaps: BTreeMap<u32, Heap>,
 }
@@ -129,6 +131,7 @@ impl Session {
             v8_outside: V8Outside::default(),
             cycles: config.schedule.clone().map(Cycles::new),
             residencies: Residencies::default(),
+            governed: started.governed.take(),
             heaps: Heap::new(config.heap.clone(), config.heap_window(), now)
                 .map(|heap| (tgid, heap))
                 .into_iter()
@@ -174,6 +177,11 @@ impl Session {
                     self.take_events()?;
                     ready.context("watching the ring buffer")?.clear_ready();
                 }
+                told = governor::told(&mut self.governed) => {
+                    if let Some(reason) = self.governed(told)? {
+                        return Ok(reason);
+                    }
+                }
                 told = js_heap::told(&mut self.js_heap) => self.js_heap_told(told)?,
                 number = self.processes.ended() => self.process_ended(number)?,
                 due = cycles::due(&mut self.cycles) => {
@@ -204,6 +212,13 @@ impl Session {
         self.take_events()?;
         self.processes.images.let_go(&self.unobserved);
         self.look_around()?;
+        self.put_probes_in()?;
+        self.read(false)
+    }
+
+    /// A reading out of turn.
+    pub(super) fn read_now(&mut self) -> Result<()> {
+        self.take_events()?;
         self.read(false)
     }
 
@@ -316,6 +331,7 @@ impl Session {
     }
 
     fn finish(mut self, reason: EndReason) -> Result<Outcome> {
+        self.end_governor();
         self.probes.close_overhead_window();
         self.probes.let_loads_pass();
         insistence::listen();

@@ -46,7 +46,7 @@ pub fn run(built: &Built, case: &Case, wish: Wish) -> Result<Score> {
 
     let mut outlive = bound_command(workspace::outlive_binary(), "INT");
     let duration = format!("{window_s}s");
-    outlive.args(["attach", &service.pid().to_string(), "--duration", &duration]);
+    outlive.args(["attach", &service.pid().to_string(), "--duration", &duration, "--exact"]);
     outlive.args(case.options).arg("--out").arg(out.path());
     let mut outlive = Guarded::start("outlive attach", &mut outlive)?;
     let announcement = format!("attached to PID {}", service.pid());

@@ -81,7 +81,14 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 fn attach(pid: u32, seconds: u64, out: &Path) -> Result<()> {
     let mut outlive = bound_command(workspace::outlive_binary(), "INT");
     outlive
-        .args(["attach", &pid.to_string(), "--duration", &format!("{seconds}s"), "--out"])
+        .args([
+            "attach",
+            &pid.to_string(),
+            "--duration",
+            &format!("{seconds}s"),
+            "--exact",
+            "--out",
+        ])
         .arg(out);
     command::run(&mut outlive)
 }

@@ -27,9 +27,10 @@ const HOMES: [(&str, &[&str]); 10] = [
 ];
 
 /// Modules without clock and I/O, and what they therefore never name.
-const PURE: [&str; 4] = [
+const PURE: [&str; 5] = [
     "tracer-user/src/aggregate",
     "tracer-user/src/growth",
+    "tracer-user/src/governor",
     "tracer-user/src/ledger",
     "tracer-user/src/check",
 ];

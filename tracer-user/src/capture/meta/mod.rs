@@ -1,12 +1,14 @@
 //! The circumstances of a recording, as captures keep them. JSON within the capture: fields may be
 //! added, and absent ones take their default.
 
+mod governor;
 mod heap;
 mod mark;
 mod regime;
 mod residency;
 mod source_line;
 
+pub use governor::{GovernorMeta, GovernorStep};
 pub use heap::{
     BlocksOfStack, Census, Chain, GrownContainer, HeapMeta, HeapReading, Held, HeldSubject,
     PointedFrom, TypeCount,
@@ -53,6 +55,8 @@ pub struct Meta {
     pub other_allocators: Vec<String>,
     /// What bounds its memory.
     pub memory_limits: Vec<MemoryLimit>,
+    /// What was done to hold the cost of the probes; `None` where no budget was to be held.
+    pub governor: Option<GovernorMeta>,
     /// How births were followed, from one moment to the next; the first from the beginning. Empty
     /// in captures before version 4, which know one: every block from `settings.min_size_bytes`.
     pub regimes: Vec<Regime>,
@@ -235,6 +239,8 @@ pub enum EndReason {
     Interrupted,
     /// The target ended.
     TargetExited,
+    /// The probes cost more than `--max-overhead` even at the last step.
+    TooDear,
     /// Not known, or a reason of a newer outlive.
     #[default]
     #[serde(other)]
@@ -248,6 +254,7 @@ impl EndReason {
             EndReason::Duration => "duration",
             EndReason::Interrupted => "interrupted",
             EndReason::TargetExited => "target-exited",
+            EndReason::TooDear => "too-dear",
             EndReason::Unknown => "unknown",
         }
     }

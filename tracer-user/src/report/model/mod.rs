@@ -8,8 +8,8 @@ pub use heap::*;
 pub use ledger::*;
 
 use crate::capture::{
-    EndReason, HeapMeta, Host, NodeMeta, ProcessEnd, PythonObjects, Regime, Settings, TargetMeta,
-    TracerMemory, Window,
+    EndReason, GovernorMeta, HeapMeta, Host, NodeMeta, ProcessEnd, PythonObjects, Regime, Settings,
+    TargetMeta, TracerMemory, Window,
 };
 use crate::stack::FrameKind;
 use serde::Serialize;
@@ -57,6 +57,8 @@ pub struct Report {
     pub lossy: Vec<String>,
     pub traffic: BTreeMap<String, u64>,
     pub overhead: Option<Overhead>,
+    /// What was done to hold the cost of the probes; `None` where no budget was to be held.
+    pub governor: Option<GovernorMeta>,
     pub walks: Walks,
     pub memory: Option<Memory>,
     pub tracer: Option<TracerMemory>,

@@ -2,6 +2,7 @@
 //! are. How that looks is the business of `text` and `markdown`.
 
 mod finding;
+mod governor;
 mod heap;
 mod others;
 mod stack;
@@ -11,6 +12,7 @@ mod v8_heap;
 mod words;
 
 pub(super) use finding::facts;
+pub(super) use governor::mostly_paused;
 pub(super) use heap::{filled_by, heaps, reach_and_holders};
 pub(super) use others::{largest, others};
 pub(super) use stack::{Fold, folded};

@@ -85,6 +85,7 @@ pub(in crate::report) fn cost(report: &Report) -> Vec<String> {
                 .to_owned()
         }
     }];
+    told.extend(super::governor::steps(report));
     if let Some(tracer) = report.tracer {
         let (own, maps) =
             (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));

@@ -53,6 +53,7 @@ pub(in crate::report) fn unseen(report: &Report, detail: Detail) -> Vec<String> 
     if floor > 0 {
         told.push(format!("blocks below {} were not followed", units::bytes(floor)));
     }
+    told.extend(super::governor::pauses(report));
     told.push("blocks allocated before attach are not in these numbers".to_owned());
     if let Some(python) = &report.python_objects {
         // What a census has counted is seen, by type and holder if not by line.

@@ -1,0 +1,90 @@
+/*
+ * Works in units of one malloc, one free and some work of its own, at a rate by time, and notes what
+ * its units cost it: from the CPU time that a unit took before outlive came, and that of its
+ * intervals, whoever watches can tell what was taken from it.
+ *
+ * governed MODE SECONDS. The first line measures units, the second begins the work.
+ */
+#include "truth.h"
+#include <time.h>
+
+enum { INTERVALS_MAX = 2000, WORK = 600 };
+static const long INTERVAL_NS = 100000000;
+
+static struct { long at_ns, units, cpu_ns; } intervals[INTERVALS_MAX];
+static volatile unsigned work_done;
+
+static long clock_ns(clockid_t clock) {
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return t.tv_sec * 1000000000L + t.tv_nsec;
+}
+
+NOINLINE static void *a_block(void) {
+    void *block = malloc(100);
+    sink = block;
+    BARRIER();
+    return block;
+}
+
+NOINLINE static void unit(void) {
+    void *block = a_block();
+    unsigned x = 1;
+    for (int i = 0; i < WORK; i++) x = x * 1664525u + 1013904223u;
+    work_done = x;
+    free(block);
+}
+
+/* Units a second that are wanted at a moment; 0 for as many as there can be. */
+static long wanted(const char *mode, long second) {
+    if (!strcmp(mode, "hot")) return 0;
+    if (!strcmp(mode, "cool")) return 300;
+    if (!strcmp(mode, "warm")) return 30000;
+    if (!strcmp(mode, "calming")) return second < 6 ? 0 : 300;
+    /* jumping: by a thousand. */
+    return second / 5 % 2 ? 0 : 1000;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) return 2;
+    long seconds = atol(argv[2]), count = 0;
+    if (!wait_for_line()) return 1;
+    /* The quickest of some rounds is the least disturbed; the median is what is usual. */
+    long rounds[40];
+    for (int round = 0; round < 40; round++) {
+        long before = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+        for (int i = 0; i < 40000; i++) unit();
+        long took = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - before, place = round;
+        while (place > 0 && rounds[place - 1] > took) rounds[place] = rounds[place - 1], place--;
+        rounds[place] = took;
+    }
+    static char text[160 * 1024];
+    int length = snprintf(text, sizeof text, "{\"unit_ns\":%.2f,\"quickest_unit_ns\":%.2f}\n",
+                          (double)rounds[20] / 40000, (double)rounds[0] / 40000);
+    write_all(text, (size_t)length);
+    if (!wait_for_line()) return 1;
+    long begin = clock_ns(CLOCK_MONOTONIC), at = begin, cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    while (at - begin < seconds * 1000000000L && count < INTERVALS_MAX) {
+        long until = at + INTERVAL_NS, units = 0;
+        long rate = wanted(argv[1], (at - begin) / 1000000000L);
+        for (long now = at; now < until; now = clock_ns(CLOCK_MONOTONIC)) {
+            long due = rate ? rate * (now - at) / 1000000000L + 1 : units + 20;
+            while (units < due) unit(), units++;
+            if (rate) nanosleep(&(struct timespec){0, rate > 10000 ? 200000 : 1000000}, NULL);
+        }
+        at = clock_ns(CLOCK_MONOTONIC);
+        long used = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+        intervals[count].at_ns = at - begin, intervals[count].units = units;
+        intervals[count++].cpu_ns = used - cpu;
+        cpu = used;
+    }
+    length = snprintf(text, sizeof text, "{\"intervals\":[");
+    for (long i = 0; i < count; i++)
+        length += snprintf(text + length, sizeof text - (size_t)length, "%s[%ld,%ld,%ld]",
+                           i ? "," : "", intervals[i].at_ns, intervals[i].units,
+                           intervals[i].cpu_ns);
+    length += snprintf(text + length, sizeof text - (size_t)length, "]}\n");
+    write_all(text, (size_t)length);
+    wait_for_line();
+    return 0;
+}

@@ -1,0 +1,237 @@
+//! The governor against programs that are made up: what it costs them is known exactly, while it
+//! believes costs that are up to 30 % wrong.
+
+use super::{Budget, Governor, Hits, Order, ProgramTime, Reading, Rung, Step, Traps, rungs};
+
+const TICK_NS: u64 = 50_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+/// A malloc and a free of its own.
+const PAIR_NS: f64 = 20.0;
+const TRAPS: Traps = Traps { entry_ns: 700.0, return_ns: 550.0 };
+/// For the kernel to take out a probe, nanoseconds; three are hot.
+const TAKEN_OUT_NS: u64 = 80_000_000;
+
+/// Pairs a second that a program would like to make, by time.
+type Demand = fn(second: f64) -> f64;
+
+/// A run, tick by tick.
+struct Run {
+    /// What the probes took and what the program used, nanoseconds.
+    ticks: Vec<(f64, f64)>,
+    steps: Vec<(u64, Step)>,
+    /// Ticks at each step with the probes in.
+    in_ticks: u64,
+}
+
+fn program_ns(rung: usize, rungs: &[Rung]) -> f64 {
+    120.0 + 480.0 * rungs[rung].followed * 0.8
+}
+
+/// `error` is what costs are by the truth, over what the governor takes them for; `threads` make
+/// pairs side by side, each on a core of its own.
+fn run(demand: Demand, threads: f64, share: f64, error: f64, seconds: u64) -> Run {
+    let ladder = rungs(false, false);
+    let mut governor = Governor::new(Budget { share }, TRAPS, ladder.clone());
+    let mut reading = Reading::default();
+    let (mut hits, mut cpu) = (0.0, 0.0);
+    let mut probes_in = 3.0;
+    let (mut rung, mut leaving_since, mut entering_since) = (0, None, None);
+    let mut run = Run { ticks: Vec::new(), steps: vec![(0, Step::Asked)], in_ticks: 0 };
+    for tick in 0..seconds * SECOND_NS / TICK_NS {
+        let now_ns = (tick + 1) * TICK_NS;
+        // The traps and programs of a pair, of which there is a third for each probe.
+        let traps = 2.0 * TRAPS.entry_ns + TRAPS.return_ns;
+        let pair_cost = error * (traps + 3.0 * program_ns(rung, &ladder)) * probes_in / 3.0;
+        let wanted = demand(now_ns as f64 / 1e9) * TICK_NS as f64 / 1e9;
+        let able = threads * TICK_NS as f64 / (PAIR_NS + pair_cost);
+        let pairs = wanted.min(able);
+        let (cost, used) = (pairs * pair_cost, pairs * (PAIR_NS + pair_cost));
+        run.ticks.push((cost, used));
+        run.in_ticks += u64::from(probes_in > 0.0);
+        (hits, cpu) = (hits + pairs * probes_in, cpu + used);
+        let programs = (tick % 4 == 0 && probes_in > 0.0).then(|| ProgramTime {
+            runs: (pairs * probes_in) as u64,
+            time_ns: pairs * probes_in * program_ns(rung, &ladder),
+        });
+        reading = Reading {
+            at_ns: now_ns,
+            hits: Hits {
+                entries: (hits * 2.0 / 3.0) as u64,
+                returns: (hits / 3.0) as u64,
+                mappings: 0,
+            },
+            cpu_ns: cpu as u64,
+            programs,
+        };
+        if let Some(since) = leaving_since {
+            let gone = (now_ns - since) / TAKEN_OUT_NS;
+            probes_in = 3.0 - (gone as f64 + 1.0).min(3.0);
+            if gone >= 3 {
+                leaving_since = None;
+                governor.went_out(now_ns);
+            }
+        }
+        if let Some(since) = entering_since
+            && now_ns >= since + TICK_NS
+        {
+            entering_since = None;
+            probes_in = 3.0;
+            governor.went_in(now_ns);
+        }
+        let Some(decision) = governor.observe(&reading) else { continue };
+        if decision.is_new_step {
+            run.steps.push((now_ns, decision.step));
+        }
+        match decision.order {
+            Order::Regime(next) => rung = next,
+            Order::TakeOut(Step::Detached) => break,
+            Order::TakeOut(_) if probes_in > 0.0 => leaving_since = Some(now_ns),
+            Order::TakeOut(_) => {}
+            Order::PutIn(next) => (rung, entering_since) = (next, Some(now_ns)),
+        }
+    }
+    let _ = reading;
+    run
+}
+
+impl Run {
+    /// The largest share over any ten seconds, of the CPU time or of one core.
+    fn worst(&self) -> f64 {
+        let length = (10 * SECOND_NS / TICK_NS) as usize;
+        let mut worst: f64 = 0.0;
+        for window in self.ticks.windows(length) {
+            let cost: f64 = window.iter().map(|(cost, _)| cost).sum();
+            let used: f64 = window.iter().map(|(_, used)| used).sum();
+            worst = worst.max(cost / used.max(10.0 * SECOND_NS as f64));
+        }
+        worst
+    }
+
+    /// The share of all its CPU time.
+    fn whole(&self) -> f64 {
+        let sum = |which: fn(&(f64, f64)) -> f64| self.ticks.iter().map(which).sum::<f64>();
+        sum(|tick| tick.0) / sum(|tick| tick.1).max(1.0)
+    }
+}
+
+fn tight(_: f64) -> f64 {
+    1e9
+}
+/// Jumps by a thousand every five seconds.
+fn jumping(second: f64) -> f64 {
+    if (second / 5.0) as u64 % 2 == 0 { 1e3 } else { 1e6 }
+}
+fn jumping_the_other_way(second: f64) -> f64 {
+    if (second / 5.0) as u64 % 2 == 1 { 1e3 } else { 1e6 }
+}
+fn jumping_out_of_step(second: f64) -> f64 {
+    if (second / 3.7) as u64 % 2 == 0 { 2e3 } else { 2e6 }
+}
+fn bursts(second: f64) -> f64 {
+    if second % 7.0 < 0.4 { 1e9 } else { 10.0 }
+}
+fn ramp(second: f64) -> f64 {
+    1e3 * 1.1f64.powf(second)
+}
+fn a_little_too_hot(_: f64) -> f64 {
+    20_000.0
+}
+fn wandering(second: f64) -> f64 {
+    let mut state = (second / 0.8) as u64 ^ 0x9e37_79b9;
+    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    10f64.powf(2.0 + 5.0 * ((state >> 33) as f64 / f64::from(u32::MAX >> 1)))
+}
+fn cool(_: f64) -> f64 {
+    2_000.0
+}
+fn calming(second: f64) -> f64 {
+    if second < 30.0 { 1e9 } else { 500.0 }
+}
+
+const HOSTILE: [(&str, Demand); 8] = [
+    ("tight", tight),
+    ("jumping", jumping),
+    ("jumping the other way", jumping_the_other_way),
+    ("jumping out of step", jumping_out_of_step),
+    ("bursts", bursts),
+    ("ramp", ramp),
+    ("a little too hot", a_little_too_hot),
+    ("wandering", wandering),
+];
+
+#[test]
+fn any_ten_seconds_are_within_the_budget_though_costs_are_misjudged() {
+    for (name, demand) in HOSTILE {
+        for error in [0.7, 1.0, 1.3] {
+            for share in [0.03, 0.05, 0.10] {
+                let run = run(demand, 1.0, share, error, 180);
+                println!(
+                    "{name} {error} {share}: {:.4} whole {:.4} in {} {:?}",
+                    run.worst(),
+                    run.whole(),
+                    run.in_ticks,
+                    run.steps
+                );
+                assert!(run.worst() <= share, "{name}, {error}, {share}: {}", run.worst());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_program_that_is_busy_on_eight_cores_pays_its_share_of_eight() {
+    let run = run(tight, 8.0, 0.05, 1.0, 120);
+    // The first moment cannot be foreseen, and a window may end with it.
+    let later = Run { ticks: run.ticks[200..].to_vec(), steps: Vec::new(), in_ticks: 0 };
+    assert!(later.worst() <= 0.05, "{}", later.worst());
+}
+
+#[test]
+fn a_cool_program_is_followed_as_asked_for() {
+    for error in [0.7, 1.0, 1.3] {
+        let run = run(cool, 1.0, 0.05, error, 300);
+        assert_eq!(run.steps, vec![(0, Step::Asked)]);
+    }
+}
+
+#[test]
+fn a_program_that_calms_down_is_followed_as_asked_for_again() {
+    let run = run(calming, 1.0, 0.05, 1.0, 120);
+    assert!(run.steps.iter().any(|(_, step)| *step == Step::Windows), "{:?}", run.steps);
+    let (since_ns, step) = run.steps[run.steps.len() - 1];
+    assert_eq!(step, Step::Asked, "{:?}", run.steps);
+    assert!(since_ns < 70 * SECOND_NS, "{:?}", run.steps);
+}
+
+#[test]
+fn steps_are_few() {
+    for (name, demand) in HOSTILE {
+        let run = run(demand, 1.0, 0.05, 1.0, 600);
+        assert!(run.steps.len() < 60, "{name}: {} {:?}", run.steps.len(), run.steps);
+    }
+}
+
+#[test]
+fn a_budget_of_next_to_nothing_ends_with_mapping_calls() {
+    let run = run(tight, 1.0, 0.002, 1.0, 60);
+    assert_eq!(run.steps.last().map(|(_, step)| *step), Some(Step::MappingsOnly));
+}
+
+#[test]
+fn mapping_calls_that_are_too_dear_end_it() {
+    let mut governor = Governor::new(Budget { share: 0.01 }, TRAPS, rungs(false, false));
+    let mut reading = Reading::default();
+    let mut orders = Vec::new();
+    for tick in 1..2000_u64 {
+        reading.at_ns = tick * TICK_NS;
+        reading.cpu_ns += TICK_NS;
+        reading.hits.mappings += TICK_NS / 2000;
+        if let Some(decision) = governor.observe(&reading) {
+            if matches!(decision.order, Order::TakeOut(_)) {
+                governor.went_out(reading.at_ns);
+            }
+            orders.push(decision.order);
+        }
+    }
+    assert_eq!(orders.last(), Some(&Order::TakeOut(Step::Detached)), "{orders:?}");
+}

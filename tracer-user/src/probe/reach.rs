@@ -1,0 +1,130 @@
+//! Takes the probes of hot functions out while a session goes on, from any thread, and keeps them
+//! out. Putting them in again is the session's business ([`super::Probes::place`]).
+//!
+//! Only functions that are hot go: the kernel takes some 80 ms for each probe, and a probe that is
+//! not hit costs nothing. What is left in follows no births meanwhile, which the regime says.
+
+use super::{
+    detacher::Remover,
+    kernel_map::KernelMap,
+    links::{Gate, Links},
+    mapped::MappedArray,
+    meter::Meter,
+};
+use crate::plan::Function;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tracer_common::{
+    slot::Control,
+    thread::{CALL_WORD_MASK, is_allocation},
+};
+
+/// How long programs are counted before it is said which are hot.
+const GLANCE: Duration = Duration::from_millis(10);
+/// A function is hot that has at least this share of all hits, percent.
+const HOT_PERCENT: u64 = 2;
+
+/// The probes of every process.
+#[derive(Clone)]
+pub struct Reach {
+    processes: Arc<Mutex<BTreeMap<u32, Links>>>,
+    gate: Gate,
+    threads: Arc<Mutex<KernelMap>>,
+    control: Arc<MappedArray<Control>>,
+}
+
+impl Reach {
+    /// `threads` is the map of calls in flight.
+    pub(super) fn new(threads: KernelMap, control: Arc<MappedArray<Control>>) -> Self {
+        Self {
+            processes: Arc::default(),
+            gate: Gate::default(),
+            threads: Arc::new(Mutex::new(threads)),
+            control,
+        }
+    }
+
+    /// The links of a process that is taken up.
+    pub(super) fn enter(&self, tgid: u32) -> Links {
+        let links = Links::behind(&self.gate);
+        self.lock().insert(tgid, links.clone());
+        links
+    }
+
+    /// Lets go of a process.
+    pub(super) fn leave(&self, tgid: u32) {
+        self.lock().remove(&tgid);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Links>> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The processes that are traced.
+    pub fn tgids(&self) -> Vec<u32> {
+        self.lock().keys().copied().collect()
+    }
+
+    /// From now on probes of the allocator may go in again.
+    pub fn open(&self) {
+        self.gate.set_closed(false);
+    }
+
+    /// From now on they may not, and those that are in follow no births, until the session has
+    /// begun a regime: with some probes out births would be seen without their deaths.
+    pub fn close(&self) {
+        self.gate.set_closed(true);
+        self.control.update(0, |control| {
+            // SAFETY: an aligned field of element 0, which only user space writes.
+            unsafe { (&raw mut (*control).is_paused).write_volatile(1) };
+        });
+    }
+
+    /// Takes the probes of hot functions out, the hottest first. Returns when the last one is out.
+    pub fn take_out(&self, meter: &mut Meter) {
+        self.close();
+        meter.open_window();
+        let before = meter.look();
+        std::thread::sleep(GLANCE);
+        let now = meter.look();
+        let processes: Vec<Links> = self.lock().values().cloned().collect();
+        let mut runs: Vec<(u64, Function)> = Vec::new();
+        let mut all = 0;
+        for (program, time) in &now {
+            let before = before.get(program).map_or(0, |time| time.runs);
+            let count = time.runs.saturating_sub(before);
+            all += count;
+            for links in &processes {
+                for function in links.functions().get(program.as_str()).into_iter().flatten() {
+                    runs.push((count, *function));
+                }
+            }
+        }
+        let mut hot: Vec<(u64, Function)> =
+            runs.into_iter().filter(|(count, _)| *count * 100 > all * HOT_PERCENT).collect();
+        hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+        let remover = Remover::new(true);
+        for (_, function) in hot {
+            for removal in processes.iter().flat_map(|links| links.take_function(function)) {
+                remover.remove(removal);
+            }
+        }
+        self.end_calls();
+    }
+
+    /// Ends the calls in flight whose return will not be seen: the next call of the thread would be
+    /// taken for one inside them. A call that has its return probe still is given up too, and a
+    /// mapping call that begins in this instant.
+    fn end_calls(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.keys() {
+            let call = threads.get(thread).and_then(|words| words.first().copied());
+            if call.is_some_and(|word| is_allocation((word & CALL_WORD_MASK) as u32)) {
+                threads.remove(thread);
+            }
+        }
+    }
+}
