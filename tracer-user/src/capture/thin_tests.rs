@@ -162,6 +162,28 @@ fn assert_steps_are_true(outcome: &Outcome, stacks: &[StackId]) {
     }
 }
 
+/// Stacks that come while nothing waits make room for themselves, and lose no tick.
+#[test]
+fn stacks_that_come_late_thin_the_ticks_before_them() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("capture.outlive");
+    let mut writer = Writer::create(&path, 200_000).expect("create");
+    let mut live = Recording::default();
+    for second in 0..100 {
+        live.aggregate.apply(&tick(second, 60, 20));
+        writer.tick(&tick(second, 60, 20)).expect("tick");
+    }
+    let before = writer.stride();
+    (0..150).for_each(|id| writer.stack(&raw_stack(id)).expect("stack"));
+    assert!(writer.stride() > before);
+    writer.finish().expect("finish");
+    let replayed = read(&path).expect("read");
+    assert_eq!(replayed.aggregate.totals(), live.aggregate.totals());
+    assert_eq!(replayed.aggregate.counters(), live.aggregate.counters());
+    assert_eq!(replayed.aggregate.latest_ns(), live.aggregate.latest_ns());
+    assert_eq!(replayed.raw_stacks.len(), 150);
+}
+
 #[test]
 fn a_moment_of_a_thinned_capture_is_its_latest_step() {
     let folder = tempfile::tempdir().expect("folder");

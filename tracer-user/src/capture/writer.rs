@@ -184,7 +184,9 @@ impl Writer {
         self.tick_bytes = thinned.tick_bytes;
         self.written_steps = thinned.steps;
         let waiting = std::mem::take(&mut self.rest);
-        thinned.rest.add(waiting.tick, waiting.ticks);
+        if waiting.ticks > 0 {
+            thinned.rest.add(waiting.tick, waiting.ticks);
+        }
         self.rest = thinned.rest;
         Ok(())
     }
