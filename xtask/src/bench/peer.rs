@@ -51,8 +51,8 @@ pub(super) fn bpftrace(pid: u32) -> Result<Guarded> {
     command.env("BPFTRACE_MAP_KEYS_MAX", BPFTRACE_BLOCKS);
     command.args(["-p", &pid.to_string(), "-e", &script]);
     let mut bpftrace = Guarded::start("bpftrace", &mut command)?;
-    // The timer may be in place before the last probe is.
-    for _ in 0..2 {
+    // The timer may be in place long before the last probe is.
+    for _ in 0..6 {
         bpftrace.wait_for("first lines", PATIENCE, |line| (line == "at work").then_some(()))?;
     }
     Ok(bpftrace)
