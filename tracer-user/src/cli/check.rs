@@ -44,6 +44,7 @@ fn run(verb: &Check, verbose: u8, quiet: bool) -> Result<u8> {
     };
     let mut config = config(whom, &verb.watch, verbose, quiet);
     config.duration = None;
+    config.lane = !verb.no_lane;
     config.schedule = Some(Schedule {
         ready: verb.ready.clone(),
         cycle: verb.cycle.clone(),

@@ -20,13 +20,14 @@ pub fn attach(verb: Attach, verbose: u8, quiet: bool) -> Result<u8> {
         (_, _, Some(unit)) => target::find_by_unit(unit)?,
         (None, None, None) => anyhow::bail!("name a process: a PID, --name or --unit"),
     };
-    watch(Whom::Process(pid), &verb.watch, verbose, quiet)
+    watch(config(Whom::Process(pid), &verb.watch, verbose, quiet), &verb.watch)
 }
 
 /// Starts a command and watches it.
 pub fn run(verb: Run, verbose: u8, quiet: bool) -> Result<u8> {
     session::require_privileges()?;
-    watch(Whom::Command(verb.command), &verb.watch, verbose, quiet)
+    let config = config(Whom::Command(verb.command), &verb.watch, verbose, quiet);
+    watch(Config { lane: !verb.no_lane, ..config }, &verb.watch)
 }
 
 /// What was typed, as it is meant.
@@ -37,6 +38,7 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         duration: watch.duration,
         interval: watch.interval,
         min_size_bytes: watch.min_size,
+        lane: false,
         out: watch.out.clone(),
         limits: Limits {
             max_live: watch.max_live,
@@ -57,8 +59,7 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
     }
 }
 
-fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
-    let config = config(whom, watch, verbose, quiet);
+fn watch(config: Config, watch: &Watch) -> Result<u8> {
     let Outcome { recording, folder, .. } = session::watch(config)?;
     let report = report::build(&recording, &growth::Limits::default());
     let detail = if watch.full { Detail::Full } else { Detail::Folded };

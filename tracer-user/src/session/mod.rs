@@ -18,6 +18,7 @@ mod images;
 mod insistence;
 mod js_heap;
 mod js_names;
+mod lane;
 mod late_node;
 mod late_python;
 mod launch;
@@ -84,6 +85,8 @@ pub struct Config {
     pub interval: Duration,
     /// Blocks smaller than this are not followed.
     pub min_size_bytes: u64,
+    /// Whether the sample of a command may be drawn inside it.
+    pub lane: bool,
     /// Folder for everything that is written.
     pub out: Option<PathBuf>,
     /// Sizes of the kernel-side maps.

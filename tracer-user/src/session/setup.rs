@@ -1,6 +1,11 @@
 //! From a process to attached probes.
 
-use super::{Config, guardian::Guardian, python_objects};
+use super::{
+    Config,
+    guardian::Guardian,
+    lane::{Lane, Line},
+    python_objects,
+};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -30,6 +35,10 @@ pub struct Started {
     pub child: Option<Child>,
     /// Whoever continues it, should this session die while it is stopped.
     pub guardian: Option<Guardian>,
+    /// How its sample is drawn.
+    pub lane: Lane,
+    /// To the fast lane's library in it.
+    pub line: Option<Line>,
 }
 
 /// Discovers and plans.
@@ -62,6 +71,8 @@ pub fn prepare_beside(
         python_refusal,
         child: None,
         guardian: None,
+        lane: Lane::default(),
+        line: None,
     })
 }
 
