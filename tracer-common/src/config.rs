@@ -5,8 +5,6 @@
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Blocks smaller than this many bytes are not followed; 0 follows all.
-    pub min_size_bytes: u64,
     /// 1 when children of traced processes are to be announced; otherwise they are only counted.
     pub follow: u32,
     /// 1 when debug messages are wanted (aya-log).
@@ -19,7 +17,7 @@ pub struct Config {
     /// Where the kernel keeps things (from BTF).
     pub kernel: KernelLayout,
 }
-const _: () = assert!(size_of::<Config>() == 8 + 16 + size_of::<KernelLayout>());
+const _: () = assert!(size_of::<Config>() == 16 + size_of::<KernelLayout>());
 
 /// Offsets inside kernel structures, in bytes, read from BTF.
 #[repr(C)]

@@ -130,6 +130,16 @@ counters! {
     /// Those of [`Counter::FreedUnknownBlocks`] whose size could not be read: another allocator's,
     /// Python's own, or with a header that makes no sense.
     FreedUnknownUnsized = 46, "freed_unknown_unsized_blocks", Traffic;
+    /// Blocks that sampling has not drawn.
+    NotDrawnBlocks = 47, "not_drawn_blocks", Traffic;
+    /// Blocks freed (or moved) that are not followed, once blocks are left out by sampling or pauses:
+    /// whether they were born before attach or left out is not known. In place of
+    /// [`Counter::FreedUnknownBlocks`].
+    FreedNotFollowedBlocks = 48, "freed_not_followed_blocks", Traffic;
+    /// Allocator calls while births were not followed.
+    PausedCalls = 49, "paused_calls", Traffic;
+    /// Births booked without a stack because another regime began meanwhile.
+    RegimeChangedMeanwhile = 50, "regime_changed_meanwhile", Detail;
 }
 
 /// Number of counters.

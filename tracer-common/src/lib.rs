@@ -14,10 +14,12 @@ pub mod limits;
 pub mod process;
 pub mod python;
 pub mod record;
+pub mod regime;
+pub mod sampling;
 pub mod signals;
 pub mod slot;
 pub mod unwind;
 pub mod v8;
 
 /// Version of everything in this crate. The kernel object carries it in its `ABI` global.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;

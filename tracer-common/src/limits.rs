@@ -15,7 +15,7 @@ pub const CODE_RANGE_SEARCH_STEPS: usize = 11;
 pub const DEFAULT_MAX_THREADS: u32 = 8192;
 /// Distinct stacks.
 pub const DEFAULT_MAX_STACKS: u32 = 65_536;
-/// Counter slots: one per stack and birth epoch; 48 bytes of kernel memory each, taken at once.
+/// Counter slots: one per stack and birth epoch; 72 bytes of kernel memory each, taken at once.
 pub const DEFAULT_MAX_SLOTS: u32 = 131_072;
 /// Blocks that can be live at once; about 96 bytes of kernel memory each, taken as they appear.
 /// The machines that need outlive are small and nearly full: with half a million blocks it stays

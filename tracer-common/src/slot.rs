@@ -10,23 +10,32 @@ pub struct Slot {
     pub stack_hash: u64,
     /// Epoch in which the blocks counted here were born.
     pub epoch: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
-    /// Requested bytes of all blocks born here.
+    /// Regime in which they were born.
+    pub regime: u32,
+    /// That regime's mean distance between two samples, bytes; 0 when every block is followed. What
+    /// a block stands for is computed from this and its size, at its death as at its birth.
+    pub sample_mean_bytes: u64,
+    /// Requested bytes of all blocks born here; sampled: what the drawn ones stand for.
     pub allocated_bytes: u64,
-    /// Number of all blocks born here.
+    /// Number of all blocks born here; sampled: what the drawn ones stand for, in
+    /// [`ONE_BLOCK`](crate::sampling::ONE_BLOCK).
     pub allocated_blocks: u64,
-    /// Requested bytes of those that have been freed since.
+    /// Of those that have been freed since: as `allocated_bytes`.
     pub freed_bytes: u64,
-    /// Number of those that have been freed since.
+    /// Of those that have been freed since: as `allocated_blocks`.
     pub freed_blocks: u64,
+    /// Sampled: the variance of `allocated_bytes`, in
+    /// [`ONE_SQUARE`](crate::sampling::ONE_SQUARE) to the square of the mean distance.
+    pub allocated_variance: u64,
+    /// Sampled: that part of it that blocks freed since had added.
+    pub freed_variance: u64,
 }
-const _: () = assert!(size_of::<Slot>() == 48);
+const _: () = assert!(size_of::<Slot>() == 72);
 
-/// Index of the slot that takes what could not be given a stack (stack table full, ring buffer
-/// full). Its `stack_hash` is [`UNATTRIBUTED_STACK`].
-pub const UNATTRIBUTED_SLOT: u32 = 0;
-/// The stack identity of everything in [`UNATTRIBUTED_SLOT`].
+/// Slots with a number below this take what could not be given a stack (stack table full, ring
+/// buffer full): that of regime n is slot n. Their `stack_hash` is [`UNATTRIBUTED_STACK`].
+pub const UNATTRIBUTED_SLOTS: u32 = crate::regime::MAX_REGIMES;
+/// The stack identity of everything in [`UNATTRIBUTED_SLOTS`].
 pub const UNATTRIBUTED_STACK: u64 = 1;
 
 /// One block that is alive. Key: the block's address in the low 48 bits, the number of
@@ -65,17 +74,23 @@ pub const fn unpack_stack_entry(entry: u64) -> (u32, u32) {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// Epoch in which blocks are born now. Starts at 1.
-    pub epoch: u32,
+    /// Epoch and regime in which blocks are born now (see
+    /// [`pack_present`](crate::regime::pack_present)). Starts with epoch 1 and regime 0.
+    pub present: u64,
     /// Image numbers handed out so far (the kernel side increments it at an exec, user space
     /// before it adds a process).
     pub images_used: u32,
-    /// Slots handed out so far (the kernel side increments it).
+    /// Slots handed out so far (the kernel side increments it), those of [`UNATTRIBUTED_SLOTS`]
+    /// included.
     pub slots_used: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// 1 once a regime has begun that leaves out blocks which a regime before, or none, would have
+    /// followed, by sampling or pausing: from then on the free of a block that is not live says
+    /// nothing about when it was born.
+    pub has_left_out: u32,
+    /// 1 while the present regime follows no births: allocator calls need not be put in flight.
+    pub is_paused: u32,
 }
-const _: () = assert!(size_of::<Control>() == 16);
+const _: () = assert!(size_of::<Control>() == 24);
 
 /// How frames in a range of code can be walked.
 pub mod walk {

@@ -5,13 +5,14 @@ use crate::{
     configuration::config,
     counters::count,
     maps::{CONTROL, EVENTS, SLOTS, STACKS},
+    regime::{Births, book_sample},
     thread::ThreadState,
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use tracer_common::{
     counter::Counter,
     record::{self, NEW_STACK_PREFIX_BYTES, STACK_WORDS},
-    slot::{Control, LiveBlock, UNATTRIBUTED_SLOT, pack_stack_entry, unpack_stack_entry},
+    slot::{Control, LiveBlock, pack_stack_entry, unpack_stack_entry},
 };
 
 /// The control block.
@@ -22,13 +23,26 @@ pub fn control() -> Option<&'static Control> {
     CONTROL.get_ptr(0).map(|control| unsafe { &*control })
 }
 
-/// The slot in which the stack that `thread` has just walked books its births now. A stack never
-/// seen before is sent to user space; one that cannot be kept books as unattributed.
+/// The slot in which the stack that `thread` has just walked books a birth. A stack never seen before
+/// is sent to user space; one that cannot be kept books as unattributed.
 #[inline(always)]
-pub fn slot_of_stack(thread: &mut ThreadState) -> u32 {
-    let Some(control) = control() else { return UNATTRIBUTED_SLOT };
-    let (hash, epoch) = (thread.stack.stack_hash, control.epoch);
-    let Some(entry) = STACKS.get_ptr_mut(hash) else { return first_slot(thread, epoch) };
+pub fn slot_of_stack(thread: &mut ThreadState, births: &Births) -> u32 {
+    let slot = present_slot(thread, births);
+    // SAFETY: an aligned u32 field of a slot inside the map.
+    let regime = SLOTS.get_ptr(slot).map(|slot| unsafe { (*slot).regime });
+    if regime == Some(births.regime) {
+        return slot;
+    }
+    // All slots are taken, or another regime has begun meanwhile. A slot weighs its blocks by its own
+    // regime, so it cannot take one that was drawn in another.
+    count(Counter::RegimeChangedMeanwhile);
+    births.regime
+}
+
+#[inline(always)]
+fn present_slot(thread: &mut ThreadState, births: &Births) -> u32 {
+    let (hash, epoch) = (thread.stack.stack_hash, births.epoch);
+    let Some(entry) = STACKS.get_ptr_mut(hash) else { return first_slot(thread, births) };
     // SAFETY: the kernel returned a pointer to an aligned u64 of this map, valid until the program
     // ends even if `first_slot` takes the entry out meanwhile.
     let packed = unsafe { entry.read_volatile() };
@@ -36,7 +50,7 @@ pub fn slot_of_stack(thread: &mut ThreadState) -> u32 {
     if entry_epoch == epoch {
         return slot;
     }
-    let Some(fresh) = new_slot(hash, epoch) else {
+    let Some(fresh) = new_slot(hash, births) else {
         count(Counter::SlotTableFull);
         return slot;
     };
@@ -50,26 +64,26 @@ pub fn slot_of_stack(thread: &mut ThreadState) -> u32 {
 
 /// First booking of a stack: enter it in the table and send its frames.
 #[inline(always)]
-fn first_slot(thread: &mut ThreadState, epoch: u32) -> u32 {
+fn first_slot(thread: &mut ThreadState, births: &Births) -> u32 {
     let hash = thread.stack.stack_hash;
-    let Some(slot) = new_slot(hash, epoch) else {
+    let Some(slot) = new_slot(hash, births) else {
         count(Counter::SlotTableFull);
-        return UNATTRIBUTED_SLOT;
+        return births.regime;
     };
-    if STACKS.insert(hash, pack_stack_entry(epoch, slot), NO_REPLACE).is_err() {
+    if STACKS.insert(hash, pack_stack_entry(births.epoch, slot), NO_REPLACE).is_err() {
         // Entered by another thread in the meantime, or the table is full.
         if let Some(entry) = STACKS.get_ptr(hash) {
             // SAFETY: the kernel returned a pointer to an aligned u64 of this map.
             return unpack_stack_entry(unsafe { *entry }).1;
         }
         count(Counter::StackTableFull);
-        return UNATTRIBUTED_SLOT;
+        return births.regime;
     }
     if send_stack(thread).is_err() {
         // Without its frames the entry is useless: take it out, so that the next birth retries.
         count(Counter::StackRingFull);
         let _ = STACKS.remove(hash);
-        return UNATTRIBUTED_SLOT;
+        return births.regime;
     }
     slot
 }
@@ -98,7 +112,7 @@ pub fn has_slots() -> bool {
 
 /// Takes the next unused slot.
 #[inline(always)]
-fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
+fn new_slot(stack_hash: u64, births: &Births) -> Option<u32> {
     let control = CONTROL.get_ptr_mut(0)?;
     // SAFETY: an aligned u32 inside entry 0 of the map.
     let used = unsafe { &raw mut (*control).slots_used };
@@ -116,7 +130,9 @@ fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
     let slot = SLOTS.get_ptr_mut(index)?;
     // SAFETY: a slot nobody else has been given; user space reads `stack_hash` last.
     unsafe {
-        (*slot).epoch = epoch;
+        (*slot).epoch = births.epoch;
+        (*slot).regime = births.regime;
+        (*slot).sample_mean_bytes = births.rules.sample_mean_bytes;
         (&raw mut (*slot).stack_hash).write_volatile(stack_hash);
     }
     Some(index)
@@ -124,10 +140,14 @@ fn new_slot(stack_hash: u64, epoch: u32) -> Option<u32> {
 
 /// Books a birth.
 #[inline(always)]
-pub fn born(slot: u32, size_bytes: u64) {
-    if let Some(slot) = SLOTS.get_ptr_mut(slot) {
+pub fn born(index: u32, size_bytes: u64) {
+    if let Some(slot) = SLOTS.get_ptr_mut(index) {
         // SAFETY: aligned u64 fields of a slot inside the map.
         unsafe {
+            if (*slot).sample_mean_bytes != 0 {
+                book_sample(index, size_bytes, 0);
+                return;
+            }
             atomic::add(&raw mut (*slot).allocated_bytes, size_bytes);
             atomic::add(&raw mut (*slot).allocated_blocks, 1);
         }
@@ -140,6 +160,10 @@ pub fn died(block: &LiveBlock) {
     if let Some(slot) = SLOTS.get_ptr_mut(block.slot) {
         // SAFETY: aligned u64 fields of a slot inside the map.
         unsafe {
+            if (*slot).sample_mean_bytes != 0 {
+                book_sample(block.slot, block.size_bytes, 1);
+                return;
+            }
             atomic::add(&raw mut (*slot).freed_bytes, block.size_bytes);
             atomic::add(&raw mut (*slot).freed_blocks, 1);
         }

@@ -2,9 +2,9 @@
 
 use crate::{
     account::{NO_REPLACE, REPLACE, born, died, slot_of_stack},
-    configuration::config,
-    counters::{add, count},
+    counters::count,
     maps::LIVE,
+    regime::{self, count_dropped},
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
     unknown, unwind,
@@ -108,6 +108,11 @@ pub(crate) fn enter_between(
     is_glibc: bool,
 ) -> u32 {
     count(Counter::AllocationHits);
+    // What a call does to a block from before the pause is still seen.
+    if !has_old_block(call) && regime::is_paused() {
+        count(Counter::PausedCalls);
+        return 0;
+    }
     let Some(thread) = thread::begin(call, sp) else { return 0 };
     thread.size_bytes = size_bytes;
     thread.old_address = old_address;
@@ -117,6 +122,25 @@ pub(crate) fn enter_between(
         take_old_block(thread, old_address, is_glibc);
     }
     0
+}
+
+/// Takes the block at `address` out of the live map, to be put back or to be given up
+/// ([`old_block_lives`]).
+#[inline(always)]
+pub(crate) fn hold_old_block(thread: &mut ThreadState, address: u64) {
+    thread.old_address = address;
+    thread.has_old_block = 0;
+    take_old_block(thread, address, false);
+}
+
+/// What became of such a block. One that was not there has died already, or was never followed.
+#[inline(always)]
+pub(crate) fn old_block_lives(thread: &mut ThreadState, lives: bool) {
+    if lives {
+        put_old_block_back(thread);
+    } else if thread.has_old_block == OLD_BLOCK_KNOWN {
+        old_block_died(thread);
+    }
 }
 
 /// Whether a call gives up, or changes, a block that exists.
@@ -228,8 +252,7 @@ pub(crate) fn put_old_block_back(thread: &mut ThreadState) {
     if LIVE.insert(key, thread.old_block, NO_REPLACE).is_err() {
         died(&thread.old_block);
         if LIVE.get_ptr(key).is_none() {
-            add(Counter::LiveMapFullBytes, thread.old_block.size_bytes);
-            count(Counter::LiveMapFullBlocks);
+            count_dropped(thread.old_block.slot, thread.old_block.size_bytes);
         }
     }
 }
@@ -266,16 +289,25 @@ fn settle(
     domain: u32,
 ) -> Result<(), Counter> {
     let size_bytes = thread.size_bytes;
-    if size_bytes < config!(min_size_bytes) {
-        return Err(Counter::BelowMinSizeBlocks);
-    }
+    let births = regime::present().ok_or(Counter::PausedCalls)?;
+    births.admit(size_bytes)?;
+    thread.max_frames = births.rules.max_frames;
     unwind::walk(thread, registers, domain);
-    let block = LiveBlock { size_bytes, slot: slot_of_stack(thread), reserved: 0 };
+    let slot = slot_of_stack(thread, &births);
+    enter_block(thread, address, slot);
+    Ok(())
+}
+
+/// Enters a block in the live map, and books its birth in `slot`.
+#[inline(always)]
+pub(crate) fn enter_block(thread: &ThreadState, address: u64, slot: u32) {
+    let size_bytes = thread.size_bytes;
+    let block = LiveBlock { size_bytes, slot, reserved: 0 };
     let key = live_key(address, thread.image);
     if LIVE.insert(key, block, NO_REPLACE).is_err() {
         let Some(old) = LIVE.get_ptr(key) else {
-            add(Counter::LiveMapFullBytes, size_bytes);
-            return Err(Counter::LiveMapFullBlocks);
+            count_dropped(block.slot, size_bytes);
+            return;
         };
         // The allocator handed out an address that we hold for live: its free was not seen.
         // SAFETY: the kernel returned a pointer to an entry of the map.
@@ -283,10 +315,9 @@ fn settle(
         died(&old);
         count(Counter::AddressReused);
         if LIVE.insert(key, block, REPLACE).is_err() {
-            add(Counter::LiveMapFullBytes, size_bytes);
-            return Err(Counter::LiveMapFullBlocks);
+            count_dropped(block.slot, size_bytes);
+            return;
         }
     }
     born(block.slot, size_bytes);
-    Ok(())
 }

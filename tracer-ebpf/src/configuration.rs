@@ -7,7 +7,6 @@ use tracer_common::config::{Config, KernelLayout};
 /// Replaced by user space before the object is loaded.
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config {
-    min_size_bytes: 0,
     follow: 0,
     verbose: 0,
     max_slots: 0,

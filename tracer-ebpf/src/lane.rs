@@ -7,7 +7,7 @@
 
 use crate::{
     account::{died, slot_of_stack},
-    alloc::{enter_block, put_back, take_known_block},
+    alloc::{enter_block, hold_old_block, old_block_lives},
     configuration::config,
     counters::count,
     maps::LIVE,
@@ -66,7 +66,8 @@ fn follow(
         thread.max_frames = births.rules.max_frames;
         unwind::walk(thread, caller, domain::MALLOC);
         let slot = slot_of_stack(thread, &births);
-        return enter_block(thread, address, slot);
+        enter_block(thread, address, slot);
+        return Ok(());
     }
     // Another regime has begun, and the library has not been told yet: the block weighs what it was
     // drawn for, in the one slot of that regime that takes it.
@@ -74,7 +75,8 @@ fn follow(
         return Err(Counter::PausedCalls);
     }
     count(Counter::RegimeChangedMeanwhile);
-    enter_block(thread, address, regime)
+    enter_block(thread, address, regime);
+    Ok(())
 }
 
 /// A drawn block dies, or is about to be reallocated (address, whether the latter).
@@ -87,8 +89,7 @@ pub fn lane_death(ctx: ProbeContext) -> u32 {
     if is_held != 0 {
         if let Some(thread) = thread::begin(call::ALLOCATE, regs.rsp) {
             thread.call = 0;
-            thread.old_address = address;
-            take_known_block(thread, address);
+            hold_old_block(thread, address);
         }
         return 0;
     }
@@ -110,7 +111,7 @@ pub fn lane_settle(ctx: ProbeContext) -> u32 {
     // SAFETY: the context of a kprobe-type program is the thread's pt_regs.
     let lives = unsafe { (*ctx.regs).rdi } != 0;
     if let Some(thread) = thread::present() {
-        put_back(thread, lives);
+        old_block_lives(thread, lives);
     }
     0
 }

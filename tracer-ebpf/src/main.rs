@@ -3,7 +3,7 @@
 //!
 //! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `lane`, `pyobject`,
 //! `mapping`, `loader`, `process`, `v8_gc`), and one that is no probe (`signals`); what they
-//! share is in `thread` (the call in flight), `account` (counter slots), `unknown` (blocks that were
+//! share is in `thread` (the call in flight), `regime` (which blocks are followed), `account` (counter slots), `unknown` (blocks that were
 //! not seen born), `unwind` (stacks), `maps`.
 //!
 //! Every program runs on a thread of the target and must be short: all loops are bounded, nothing
@@ -29,6 +29,7 @@ mod mapping;
 mod maps;
 mod process;
 mod pyobject;
+mod regime;
 mod registers;
 mod signals;
 mod thread;

@@ -7,7 +7,7 @@ use crate::{
     counters::count,
     lane,
     maps::EVENTS,
-    process,
+    process, regime,
     registers::{Registers, at_entry, at_return},
     thread::{self, ThreadState, call},
     unwind,
@@ -146,8 +146,10 @@ fn describe(thread: &ThreadState, call: u32, result: u64) -> Option<Mapping> {
 /// The caller's stack, made known to user space.
 #[inline(always)]
 fn stack_of(thread: &mut ThreadState, registers: Registers) -> u64 {
+    let Some(births) = regime::present() else { return 0 };
+    thread.max_frames = births.rules.max_frames;
     unwind::walk(thread, registers, domain::MMAP);
-    slot_of_stack(thread);
+    slot_of_stack(thread, &births);
     thread.stack.stack_hash
 }
 

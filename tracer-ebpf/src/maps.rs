@@ -16,7 +16,8 @@ use tracer_common::{
         DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS, DEFAULT_RING_BYTES,
     },
     process::{MAX_PROCESSES, MAX_TGIDS, ProcessEntry},
-    slot::{CodeRange, Control, LiveBlock, Slot},
+    regime::{MAX_REGIMES, Regime},
+    slot::{CodeRange, Control, LiveBlock, Slot, UNATTRIBUTED_SLOTS},
     unwind::{CACHE_ENTRIES, MAX_RULES, Rule},
 };
 
@@ -34,7 +35,12 @@ pub static STACKS: HashMap<u64, u64> =
 /// Counters per (stack, epoch), memory-mapped by user space. Full: the birth is booked into an
 /// older epoch of its stack, or without one where it has none (`slot_table_full`).
 #[map(name = "OUTLIVE_SLOTS")]
-pub static SLOTS: Array<Slot> = Array::with_max_entries(DEFAULT_MAX_SLOTS, BPF_F_MMAPABLE);
+pub static SLOTS: Array<Slot> =
+    Array::with_max_entries(UNATTRIBUTED_SLOTS + DEFAULT_MAX_SLOTS, BPF_F_MMAPABLE);
+
+/// The regimes; memory-mapped by user space, which begins no more of them when it is full.
+#[map(name = "OUTLIVE_REGIMES")]
+pub static REGIMES: Array<Regime> = Array::with_max_entries(MAX_REGIMES, BPF_F_MMAPABLE);
 
 /// What user space steers while the probes run; memory-mapped.
 #[map(name = "OUTLIVE_CONTROL")]

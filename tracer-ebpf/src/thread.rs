@@ -76,6 +76,10 @@ pub struct ThreadState {
     pub freed_address: u64,
     /// realloc: the live-map entry of the old block, taken out while the call runs.
     pub old_block: LiveBlock,
+    /// Frames that the walk takes at most, native and Python ones each.
+    pub max_frames: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Scratch: the Python frame that the walk has come to.
     pub python_frame: PythonFrame,
     /// Scratch: its caller.

@@ -6,7 +6,10 @@
 //! # Source
 //! `struct malloc_chunk` in glibc's malloc/malloc.c.
 
-use crate::counters::{add, count};
+use crate::{
+    counters::{add, count},
+    regime,
+};
 use aya_ebpf::helpers::bpf_probe_read_user;
 use tracer_common::counter::Counter;
 
@@ -20,12 +23,16 @@ const MAPPED_HEADER_BYTES: u64 = 16;
 const SHORTEST_BYTES: u64 = 32;
 const LONGEST_BYTES: u64 = 1 << 40;
 
-/// Bytes of the block at `address`, as glibc has noted them; 0 when the note makes no sense.
+/// Bytes of the block at `address`, as glibc has noted them; 0 when the note makes no sense, or when
+/// nobody wants to know any more since blocks have been left out.
 ///
 /// # Cost
 /// One read of the target's memory, next to what the allocator is about to read itself.
 #[inline(always)]
 pub fn glibc_bytes(address: u64) -> u64 {
+    if regime::has_left_out() {
+        return 0;
+    }
     // SAFETY: the helper checks the address.
     let word = unsafe { bpf_probe_read_user(address.wrapping_sub(8) as *const u64) };
     let Ok(word) = word else { return 0 };
@@ -41,6 +48,10 @@ pub fn glibc_bytes(address: u64) -> u64 {
 /// Counts one that is freed; `bytes` is 0 where its size is not known.
 #[inline(always)]
 pub fn freed(bytes: u64) {
+    if regime::has_left_out() {
+        count(Counter::FreedNotFollowedBlocks);
+        return;
+    }
     count(Counter::FreedUnknownBlocks);
     if bytes == 0 {
         count(Counter::FreedUnknownUnsized);

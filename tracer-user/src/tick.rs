@@ -47,7 +47,12 @@ pub struct ProcessReading {
     pub memory: MemorySplit,
 }
 
-/// Cumulative counters of one (stack, birth epoch).
+/// What variances are counted in: squares of 256 bytes. Those of means from 1 KiB on are whole, and a
+/// sum over 2⁴⁸ blocks drawn at 64 KiB fits into a word.
+pub const VARIANCE_UNIT: f64 = 65_536.0;
+
+/// Cumulative counters of one (stack, birth epoch). Where births are sampled, they are estimates:
+/// what the blocks that were drawn stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SiteReading {
     /// Stack; `StackId(UNATTRIBUTED_STACK)` for what could not be given one.
@@ -62,6 +67,10 @@ pub struct SiteReading {
     pub freed_bytes: u64,
     /// Those freed since.
     pub freed_blocks: u64,
+    /// Variance of `allocated_bytes`, in [`VARIANCE_UNIT`]; 0 where it is exact.
+    pub allocated_variance: u64,
+    /// What those freed since have added to it. What is live has the difference.
+    pub freed_variance: u64,
 }
 
 impl SiteReading {
@@ -74,6 +83,8 @@ impl SiteReading {
             allocated_blocks: 0,
             freed_bytes: 0,
             freed_blocks: 0,
+            allocated_variance: 0,
+            freed_variance: 0,
         }
     }
 }

@@ -29,6 +29,9 @@ pub fn walk(thread: &mut ThreadState, registers: Registers, hash: u64) -> u64 {
     thread.words_used = 0;
     thread.stack.native_end = walk_end::TOO_DEEP;
     for index in 0..MAX_NATIVE_FRAMES as u32 {
+        if index >= thread.max_frames {
+            break;
+        }
         let end = take_frame(thread, index);
         if end != WENT_ON {
             thread.stack.native_end = end;

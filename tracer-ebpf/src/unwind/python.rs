@@ -56,6 +56,9 @@ pub fn walk(thread: &mut ThreadState, layout: &PythonLayout, mut hash: u64) -> u
             end = walk_end::BOTTOM;
             break;
         }
+        if index as u32 >= thread.max_frames {
+            break;
+        }
         if frame == passed {
             end = walk_end::BAD_INTERPRETER_STATE;
             break;

@@ -2,7 +2,7 @@
 //! Which ticks are kept is the aggregate's decision.
 
 use super::series::{Cohort, Sample, Series, settled_age_ns};
-use crate::tick::SiteReading;
+use crate::tick::{SiteReading, VARIANCE_UNIT};
 use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
 
@@ -17,6 +17,10 @@ pub struct Totals {
     pub freed_bytes: u64,
     /// Those freed.
     pub freed_blocks: u64,
+    /// Variance of `allocated_bytes`, in [`VARIANCE_UNIT`]; 0 where it is exact.
+    pub allocated_variance: u64,
+    /// What those freed have added to it.
+    pub freed_variance: u64,
 }
 
 impl Totals {
@@ -29,6 +33,21 @@ impl Totals {
     pub fn live_blocks(&self) -> u64 {
         self.allocated_blocks.saturating_sub(self.freed_blocks)
     }
+
+    /// Variance of what is live, in [`VARIANCE_UNIT`].
+    pub fn live_variance(&self) -> u64 {
+        self.allocated_variance.saturating_sub(self.freed_variance)
+    }
+
+    /// Standard error of what is live, bytes; 0 where it is exact.
+    pub fn live_error_bytes(&self) -> f64 {
+        (self.live_variance() as f64 * VARIANCE_UNIT).sqrt()
+    }
+
+    /// The same of what was born.
+    pub fn allocated_error_bytes(&self) -> f64 {
+        (self.allocated_variance as f64 * VARIANCE_UNIT).sqrt()
+    }
 }
 
 impl Add for Totals {
@@ -39,6 +58,8 @@ impl Add for Totals {
             allocated_blocks: self.allocated_blocks.saturating_add(other.allocated_blocks),
             freed_bytes: self.freed_bytes.saturating_add(other.freed_bytes),
             freed_blocks: self.freed_blocks.saturating_add(other.freed_blocks),
+            allocated_variance: self.allocated_variance.saturating_add(other.allocated_variance),
+            freed_variance: self.freed_variance.saturating_add(other.freed_variance),
         }
     }
 }
@@ -51,6 +72,8 @@ impl Sub for Totals {
             allocated_blocks: self.allocated_blocks.saturating_sub(other.allocated_blocks),
             freed_bytes: self.freed_bytes.saturating_sub(other.freed_bytes),
             freed_blocks: self.freed_blocks.saturating_sub(other.freed_blocks),
+            allocated_variance: self.allocated_variance.saturating_sub(other.allocated_variance),
+            freed_variance: self.freed_variance.saturating_sub(other.freed_variance),
         }
     }
 }
@@ -97,6 +120,8 @@ impl History {
             allocated_blocks: known.allocated_blocks.max(reading.allocated_blocks),
             freed_bytes: known.freed_bytes.max(reading.freed_bytes),
             freed_blocks: known.freed_blocks.max(reading.freed_blocks),
+            allocated_variance: known.allocated_variance.max(reading.allocated_variance),
+            freed_variance: known.freed_variance.max(reading.freed_variance),
         };
         epoch.born_ns = epoch.born_ns.min(at_ns);
         if epoch.totals.freed_blocks > known.freed_blocks {
@@ -122,6 +147,16 @@ impl History {
                 self.totals.freed_blocks,
                 known.freed_blocks,
                 totals.freed_blocks,
+            ),
+            allocated_variance: exchange(
+                self.totals.allocated_variance,
+                known.allocated_variance,
+                totals.allocated_variance,
+            ),
+            freed_variance: exchange(
+                self.totals.freed_variance,
+                known.freed_variance,
+                totals.freed_variance,
             ),
         };
         while self
@@ -174,6 +209,7 @@ impl History {
                 at_ns: *at_ns,
                 live_bytes: now.live_bytes(),
                 live_blocks: now.live_blocks(),
+                live_variance: now.live_variance(),
                 allocated_bytes: now.allocated_bytes,
                 settled_bytes,
             });
@@ -185,6 +221,7 @@ impl History {
                 allocated_bytes: epoch.totals.allocated_bytes,
                 live_bytes: epoch.totals.live_bytes(),
                 live_blocks: epoch.totals.live_blocks(),
+                live_variance: epoch.totals.live_variance(),
             };
             (*number, cohort)
         });

@@ -12,6 +12,9 @@ pub struct Sample {
     pub live_bytes: u64,
     /// Blocks that were live.
     pub live_blocks: u64,
+    /// Variance of `live_bytes` by sampling, in [`VARIANCE_UNIT`](crate::tick::VARIANCE_UNIT); 0
+    /// where they are exact.
+    pub live_variance: u64,
     /// Requested bytes born by then.
     pub allocated_bytes: u64,
     /// Those of `live_bytes` whose blocks were born a while ago (see [`settled_age_ns`]), as the
@@ -38,6 +41,8 @@ pub struct Cohort {
     pub live_bytes: u64,
     /// Blocks still live.
     pub live_blocks: u64,
+    /// As [`Sample::live_variance`].
+    pub live_variance: u64,
 }
 
 /// Samples in the order of time, and cohorts by birth epoch.
@@ -58,6 +63,7 @@ impl Series {
             for (mine, theirs) in self.samples.iter_mut().zip(&other.samples) {
                 mine.live_bytes = mine.live_bytes.saturating_add(theirs.live_bytes);
                 mine.live_blocks = mine.live_blocks.saturating_add(theirs.live_blocks);
+                mine.live_variance = mine.live_variance.saturating_add(theirs.live_variance);
                 mine.allocated_bytes = mine.allocated_bytes.saturating_add(theirs.allocated_bytes);
                 mine.settled_bytes = mine.settled_bytes.saturating_add(theirs.settled_bytes);
             }
@@ -72,6 +78,7 @@ impl Series {
             mine.allocated_bytes = mine.allocated_bytes.saturating_add(theirs.allocated_bytes);
             mine.live_bytes = mine.live_bytes.saturating_add(theirs.live_bytes);
             mine.live_blocks = mine.live_blocks.saturating_add(theirs.live_blocks);
+            mine.live_variance = mine.live_variance.saturating_add(theirs.live_variance);
         }
     }
 }

@@ -12,6 +12,8 @@ fn reading(stack: u64, epoch: u32, allocated: u64, freed: u64) -> SiteReading {
         allocated_blocks: allocated,
         freed_bytes: freed * 100,
         freed_blocks: freed,
+        allocated_variance: 0,
+        freed_variance: 0,
     }
 }
 
@@ -147,6 +149,8 @@ fn absurd_readings_do_not_overflow() {
         allocated_blocks: u64::MAX,
         freed_bytes: u64::MAX,
         freed_blocks: u64::MAX,
+        allocated_variance: 0,
+        freed_variance: 0,
     };
     let tick = Tick { sites: vec![all, SiteReading { epoch: 9, ..all }], ..Tick::default() };
     assert_eq!(aggregate(&[tick]).totals().live_bytes(), 0);

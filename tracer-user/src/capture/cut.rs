@@ -19,6 +19,7 @@ pub(super) fn cut_off(
     let meta = &mut recording.meta;
     meta.window.duration_ns = meta.window.duration_ns.min(end_ns);
     meta.end = EndReason::Duration;
+    meta.regimes.retain(|regime| regime.began_ns <= until_ns);
     meta.marks.retain(|mark| mark.at_ns <= until_ns);
     meta.residency.retain(|reading| reading.at_ns <= until_ns);
     // What is known of a heap is known as of its last reading.

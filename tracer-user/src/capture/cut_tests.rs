@@ -17,6 +17,8 @@ fn tick(second: u64) -> Tick {
         allocated_blocks: blocks,
         freed_bytes: 0,
         freed_blocks: 0,
+        allocated_variance: 0,
+        freed_variance: 0,
     };
     let memory = MemorySplit { resident_bytes: second << 20, ..MemorySplit::default() };
     let mut tick = Tick {

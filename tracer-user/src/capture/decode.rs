@@ -2,7 +2,7 @@
 //! before anything is taken or allocated.
 
 use super::encode::NO_TEXT;
-use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_JAVASCRIPT, WITH_PROCESSES};
+use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_JAVASCRIPT, WITH_PROCESSES, WITH_REGIMES};
 use crate::stack::{Domain, Frame, FrameKind, Generated, RawStack, Stack, StackId, WalkEnd};
 use crate::tick::{
     Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick, V8Reading,
@@ -86,7 +86,8 @@ fn domain_of(number: u32) -> Result<Domain> {
 pub(super) fn tick(mut buffer: &[u8], version: u32) -> Result<Tick> {
     let buffer = &mut buffer;
     let at_ns = buffer.try_get_u64_le()?;
-    let sites = (0..length(buffer, 44)?).map(|_| site(buffer)).collect::<Result<_>>()?;
+    let mut sites: Vec<SiteReading> =
+        (0..length(buffer, 44)?).map(|_| site(buffer)).collect::<Result<_>>()?;
     let kernel =
         (0..length(buffer, 8)?).map(|_| Ok(buffer.try_get_u64_le()?)).collect::<Result<_>>()?;
     let mut counters = Counters { kernel, ..Counters::default() };
@@ -112,6 +113,14 @@ pub(super) fn tick(mut buffer: &[u8], version: u32) -> Result<Tick> {
     } else {
         (0..length(buffer, 22)?).map(|_| v8_reading(buffer)).collect::<Result<_>>()?
     };
+    if version >= WITH_REGIMES {
+        for _ in 0..length(buffer, 20)? {
+            let place = buffer.try_get_u32_le()?;
+            let site = sites.get_mut(place as usize).ok_or(DecodeError::Number(place, "site"))?;
+            site.allocated_variance = buffer.try_get_u64_le()?;
+            site.freed_variance = buffer.try_get_u64_le()?;
+        }
+    }
     finished(Tick { at_ns, sites, counters, memory, overhead, processes, v8 }, buffer)
 }
 
@@ -133,6 +142,8 @@ fn site(buffer: &mut &[u8]) -> Result<SiteReading> {
         allocated_blocks: buffer.try_get_u64_le()?,
         freed_bytes: buffer.try_get_u64_le()?,
         freed_blocks: buffer.try_get_u64_le()?,
+        allocated_variance: 0,
+        freed_variance: 0,
     })
 }
 

@@ -68,6 +68,21 @@ pub(super) fn tick(tick: &Tick, out: &mut BytesMut) {
             out.put_u64_le(value.unwrap_or(0));
         }
     }
+    put_variances(tick, out);
+}
+
+/// Those of the sites that have any, by their places in the tick.
+fn put_variances(tick: &Tick, out: &mut BytesMut) {
+    let sampled = || {
+        let sites = (0_u32..).zip(&tick.sites);
+        sites.filter(|(_, site)| site.allocated_variance != 0)
+    };
+    out.put_u32_le(sampled().count() as u32);
+    for (place, site) in sampled() {
+        out.put_u32_le(place);
+        out.put_u64_le(site.allocated_variance);
+        out.put_u64_le(site.freed_variance);
+    }
 }
 
 fn put_memory(memory: MemorySplit, out: &mut BytesMut) {

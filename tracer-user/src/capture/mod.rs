@@ -18,7 +18,8 @@ pub use decode::DecodeError;
 pub use meta::{
     BlocksOfStack, Census, Chain, EndReason, FreeChunks, GrownContainer, HeapMeta, HeapReading,
     HeapSpace, Held, HeldSubject, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta,
-    PointedFrom, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Residency, Settings,
+    PointedFrom, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Regime, Residency,
+    Settings,
     SourceLine, TargetMeta, TracerMemory, TypeCount, Window,
 };
 pub use reader::{CaptureError, read, read_from, read_until};
@@ -31,11 +32,14 @@ use std::collections::BTreeMap;
 /// First bytes of a capture.
 const MAGIC: [u8; 8] = *b"OUTLIVE\0";
 /// Version of the format; a reader refuses later ones.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The first version whose ticks and stacks name processes.
 const WITH_PROCESSES: u32 = 2;
 /// The first version whose stacks have JavaScript frames, and whose ticks tell of V8.
 const WITH_JAVASCRIPT: u32 = 3;
+/// The first version whose numbers may be sampled: ticks have their variances, and the
+/// circumstances name regimes.
+const WITH_REGIMES: u32 = 4;
 /// Longest record that is written or believed, in bytes. A tick of a full counter table
 /// (262,144 slots of 44 bytes) fits.
 const MAX_RECORD_BYTES: u32 = 32 * 1024 * 1024;

@@ -15,6 +15,8 @@ fn tick(second: u64) -> Tick {
         allocated_blocks: second,
         freed_bytes: 0,
         freed_blocks: 0,
+        allocated_variance: 0,
+        freed_variance: 0,
     };
     let mut tick = Tick { at_ns: second * 1_000_000_000, sites: vec![site], ..Tick::default() };
     tick.counters.kernel[0] = second;

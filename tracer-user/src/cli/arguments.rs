@@ -12,7 +12,10 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
-use tracer_common::limits::{DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_STACKS};
+use tracer_common::{
+    limits::{DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_STACKS},
+    sampling::{MAX_MEAN_BYTES, MIN_MEAN_BYTES},
+};
 
 /// Which stacks of a running process hold its memory, and which keep growing.
 ///
@@ -109,6 +112,16 @@ pub struct Watch {
     /// Follow only blocks of at least this size (4096, 64KiB); smaller ones are counted.
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_size)]
     pub min_size: u64,
+    /// Follow a sample of the blocks, one in so many bytes on average (64KiB): what is not drawn
+    /// costs less, and all numbers are estimates with an error.
+    #[arg(long, value_name = "BYTES", value_parser = sample_mean)]
+    pub sample: Option<u64>,
+    /// Sample otherwise from that time on (2s=64KiB, 4s=0); for tests of what spans a change.
+    #[arg(long, hide = true, value_name = "TIME=BYTES", value_parser = later_mean)]
+    pub sample_at: Vec<(Duration, u64)>,
+    /// Follow every block, whatever that costs.
+    #[arg(long, conflicts_with = "sample")]
+    pub exact: bool,
     /// Folder for capture.outlive, report.json, report.txt, live.svg and growth.svg.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -389,6 +402,20 @@ fn sampling_interval(text: &str) -> Result<u64, String> {
         return Err("between 512 bytes and 64 MiB; 32KiB is usual".into());
     }
     Ok(bytes)
+}
+
+fn sample_mean(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text).map_err(|error| error.to_string())?;
+    if !(MIN_MEAN_BYTES..=MAX_MEAN_BYTES).contains(&bytes) {
+        return Err("between 1 KiB and 64 MiB; 64KiB is usual".into());
+    }
+    Ok(bytes)
+}
+
+fn later_mean(text: &str) -> Result<(Duration, u64), String> {
+    let (at, mean) = text.split_once('=').ok_or("give a time and a size, as in 2s=64KiB")?;
+    let mean = if mean == "0" { 0 } else { sample_mean(mean)? };
+    Ok((positive_duration(at)?, mean))
 }
 
 #[cfg(test)]

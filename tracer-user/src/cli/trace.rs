@@ -39,6 +39,9 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         interval: watch.interval,
         min_size_bytes: watch.min_size,
         lane: false,
+        sample_mean_bytes: watch.sample.unwrap_or(0),
+        later_means: watch.sample_at.clone(),
+        exact: watch.exact,
         out: watch.out.clone(),
         limits: Limits {
             max_live: watch.max_live,

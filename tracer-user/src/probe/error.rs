@@ -45,6 +45,9 @@ pub enum ProbeError {
     /// Numbers of images.
     #[error("no more processes can be told apart in this session")]
     ImagesUsedUp,
+    /// Numbers of regimes.
+    #[error("how blocks are followed has changed too often in this session to change again")]
+    RegimesUsedUp,
     /// Mapping or reading a map.
     #[error("a map of the kernel side could not be used: {0}")]
     Map(String),

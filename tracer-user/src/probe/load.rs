@@ -22,10 +22,9 @@ unsafe impl aya::Pod for ConfigGlobal {}
 pub fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, ProbeError> {
     let object = object::embedded()?;
     let config = ConfigGlobal(Config {
-        min_size_bytes: settings.min_size_bytes,
         follow: u32::from(settings.follow),
         verbose: u32::from(settings.verbose),
-        max_slots: settings.limits.max_slots,
+        max_slots: settings.limits.all_slots(),
         pid_namespace: settings.pid_namespace,
         kernel: kernel_layout::read().map_err(ProbeError::KernelLayout)?,
     });
@@ -33,7 +32,7 @@ pub fn load_object(settings: &Settings, sizes: TableSizes) -> Result<Ebpf, Probe
         .override_global("CONFIG", &config, true)
         .map_max_entries("OUTLIVE_LIVE", settings.limits.max_live)
         .map_max_entries("OUTLIVE_STACKS", settings.limits.max_stacks)
-        .map_max_entries("OUTLIVE_SLOTS", settings.limits.max_slots)
+        .map_max_entries("OUTLIVE_SLOTS", settings.limits.all_slots())
         .map_max_entries("OUTLIVE_THREADS", settings.limits.max_threads)
         .map_max_entries("OUTLIVE_ROWS", sizes.rows / 2)
         .map_max_entries("OUTLIVE_PAGES", sizes.pages / 2)

@@ -21,6 +21,7 @@ mod overhead;
 mod probes;
 mod process_table;
 mod processes;
+mod regimes;
 mod settings;
 mod signals;
 mod slot_totals;

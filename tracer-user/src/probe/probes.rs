@@ -12,6 +12,7 @@ use super::{
     overhead::Overhead,
     process_table::ProcessTable,
     processes::Traced,
+    regimes::Regimes,
     settings::Settings,
     slot_totals::SlotTotals,
     sweep::Sweep,
@@ -37,7 +38,8 @@ use tracer_common::{
     counter::COUNTERS,
     limits::DEFAULT_MAX_ALL_CODE_RANGES,
     process::MAX_PROCESSES,
-    slot::{Control, Slot, UNATTRIBUTED_STACK},
+    regime::MAX_REGIMES,
+    slot::{Control, Slot},
     unwind::MAX_RULES,
 };
 
@@ -52,6 +54,7 @@ pub struct Probes {
     settings: Settings,
     pub(super) slots: MappedArray<Slot>,
     pub(super) control: MappedArray<Control>,
+    pub(super) regimes: Regimes,
     counters: PerCpuArray<MapData, u64>,
     pub(super) events: RingBuf<MapData>,
     /// Events that were taken out of the ring buffer and not asked for yet.
@@ -94,15 +97,10 @@ impl Probes {
             attach::loaded(&mut ebpf, name)?;
         }
         let trap = calibrate::measure(&mut ebpf)?;
-        let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.max_slots as usize)?;
+        let slots = mapped(&mut ebpf, "OUTLIVE_SLOTS", settings.limits.all_slots() as usize)?;
         let control: MappedArray<Control> = mapped(&mut ebpf, "OUTLIVE_CONTROL", 1)?;
-        // SAFETY: element 0 of the two mapped arrays, before any program runs.
-        slots.update(0, |slot: *mut Slot| unsafe { (*slot).stack_hash = UNATTRIBUTED_STACK });
-        // SAFETY: as above.
-        control.update(0, |control| unsafe {
-            (*control).slots_used = 1;
-            (*control).epoch = 1;
-        });
+        let rules = mapped(&mut ebpf, "OUTLIVE_REGIMES", MAX_REGIMES as usize)?;
+        let regimes = Regimes::new(rules, &settings.first_regime, &slots, &control);
         let full_collections = mapped(&mut ebpf, "OUTLIVE_GCS", MAX_PROCESSES as usize)?;
         let table = ProcessTable::new(
             mapped(&mut ebpf, "OUTLIVE_PROCS", MAX_PROCESSES as usize)?,
@@ -119,6 +117,7 @@ impl Probes {
             sweep,
             slots,
             control,
+            regimes,
             counters: taken(&mut ebpf, "OUTLIVE_COUNTS")?,
             events: taken(&mut ebpf, "OUTLIVE_EVENTS")?,
             waiting: Vec::new(),
@@ -215,18 +214,6 @@ impl Probes {
         self.events.as_fd()
     }
 
-    /// Births belong to this epoch from now on.
-    pub fn set_epoch(&mut self, epoch: u32) {
-        // SAFETY: an aligned field of element 0.
-        self.control.update(0, |control| unsafe {
-            (&raw mut (*control).epoch).write_volatile(epoch);
-        });
-    }
-
-    pub(super) fn epoch(&self) -> u32 {
-        self.control.get(0).map_or(0, |control| control.epoch)
-    }
-
     /// Reads what changed since the previous tick.
     ///
     /// # Errors
@@ -249,6 +236,7 @@ impl Probes {
             if image.is_some_and(|image| self.ended_images.contains(image)) {
                 slot.freed_bytes = slot.allocated_bytes;
                 slot.freed_blocks = slot.allocated_blocks;
+                slot.freed_variance = slot.allocated_variance;
             }
             let before = std::mem::replace(&mut self.seen[index], slot);
             if slot != before && slot.stack_hash != 0 {

@@ -1,8 +1,12 @@
 //! What is decided before the kernel side is loaded.
 
-use tracer_common::limits::{
-    DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
-    DEFAULT_RING_BYTES, MAX_ROWS,
+use tracer_common::{
+    limits::{
+        DEFAULT_MAX_LIVE_BLOCKS, DEFAULT_MAX_SLOTS, DEFAULT_MAX_STACKS, DEFAULT_MAX_THREADS,
+        DEFAULT_RING_BYTES, MAX_ROWS,
+    },
+    regime::Regime,
+    slot::UNATTRIBUTED_SLOTS,
 };
 
 /// Sizes of the kernel-side maps.
@@ -22,6 +26,13 @@ pub struct Limits {
     pub ring_bytes: u32,
 }
 
+impl Limits {
+    /// Length of the array of slots: with those of what has no stack.
+    pub(super) fn all_slots(&self) -> u32 {
+        self.max_slots.saturating_add(UNATTRIBUTED_SLOTS)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -36,12 +47,12 @@ impl Default for Limits {
 }
 
 /// What is decided before loading.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Sizes of maps.
     pub limits: Limits,
-    /// Blocks smaller than this many bytes are not followed.
-    pub min_size_bytes: u64,
+    /// How births are followed at first.
+    pub first_regime: Regime,
     /// Process to trace, in the PID namespace of outlive.
     pub target_tgid: u32,
     /// Whether children of traced processes are announced.
@@ -50,4 +61,17 @@ pub struct Settings {
     pub pid_namespace: u32,
     /// Debug messages from the kernel side (through `log`).
     pub verbose: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            first_regime: Regime::EXACT,
+            target_tgid: 0,
+            follow: false,
+            pid_namespace: 0,
+            verbose: false,
+        }
+    }
 }

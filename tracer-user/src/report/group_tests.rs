@@ -60,6 +60,8 @@ impl Session {
             allocated_blocks,
             freed_bytes,
             freed_blocks,
+            allocated_variance: 0,
+            freed_variance: 0,
         });
     }
 

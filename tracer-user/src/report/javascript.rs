@@ -80,6 +80,8 @@ mod tests {
                 allocated_blocks: *blocks,
                 freed_bytes: 0,
                 freed_blocks: 0,
+                allocated_variance: 0,
+                freed_variance: 0,
             });
         }
         recording.aggregate.apply(&tick);

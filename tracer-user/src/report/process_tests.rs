@@ -84,6 +84,8 @@ fn tick(workers: &[Worker], second: u64) -> Tick {
             allocated_blocks: born,
             freed_bytes: 0,
             freed_blocks: 0,
+            allocated_variance: 0,
+            freed_variance: 0,
         });
         if !worker.lives(second) {
             continue;
@@ -242,6 +244,8 @@ fn forged_numbers_do_not_overflow() {
             allocated_blocks: held,
             freed_bytes: 0,
             freed_blocks: 0,
+            allocated_variance: 0,
+            freed_variance: 0,
         };
         let huge = MemorySplit { resident_bytes: u64::MAX, ..MemorySplit::default() };
         let readings = (0..3).map(|process| ProcessReading { process, memory: huge });

@@ -79,6 +79,8 @@ mod tests {
                     allocated_blocks: born / 100,
                     freed_bytes: born - held,
                     freed_blocks: (born - held) / 100,
+                    allocated_variance: 0,
+                    freed_variance: 0,
                 });
             }
             recording.aggregate.apply(&tick);

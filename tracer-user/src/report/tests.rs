@@ -53,6 +53,8 @@ fn tick(second: u64, leak: bool) -> Tick {
         allocated_blocks: allocated,
         freed_bytes: freed * size,
         freed_blocks: freed,
+        allocated_variance: 0,
+        freed_variance: 0,
     };
     let freed = |allocated: u64| if leak { 0 } else { allocated };
     let mut tick = Tick {

@@ -100,6 +100,8 @@ fn site(stack: u64, epoch: u32, size: u64, allocated: u64, freed: u64) -> SiteRe
         allocated_blocks: allocated,
         freed_bytes: freed * size,
         freed_blocks: freed,
+        allocated_variance: 0,
+        freed_variance: 0,
     }
 }
 

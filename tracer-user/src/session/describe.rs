@@ -1,7 +1,7 @@
 //! What a recording says about the session: target, host, window, settings, mapped files.
 
 use super::{
-    Config,
+    Config, regime,
     setup::{self, Started},
 };
 use crate::{
@@ -61,6 +61,7 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
                 })
                 .collect(),
         },
+        regimes: vec![regime::recorded(&regime::first(config), 0, 0, regime::AS_ASKED)],
         end: EndReason::Unknown,
         ..Meta::default()
     }

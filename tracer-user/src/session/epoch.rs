@@ -43,6 +43,11 @@ impl Epochs {
         self.begin(now)
     }
 
+    /// The number of a new epoch that begins with a regime; whoever begins epochs goes on doing so.
+    pub fn begin_with_regime(&mut self, now: Duration) -> u32 {
+        self.begin(now)
+    }
+
     fn begin(&mut self, now: Duration) -> u32 {
         self.number += 1;
         self.began = now;

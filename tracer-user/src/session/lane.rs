@@ -8,8 +8,6 @@
 
 use super::Config;
 use crate::{
-    plan::lane::{self, Refusal},
-    probe::Regime,
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
@@ -23,7 +21,10 @@ use std::{
     },
     process::Command,
 };
-use tracer_common::lane::{FILE_NAME, MAGIC, ORDER, SET_FULL, pack_order};
+use tracer_common::{
+    lane::{FILE_NAME, MAGIC, ORDER, SET_FULL, pack_order},
+    regime::Regime,
+};
 
 /// The library, as the build script has made it; empty for a machine that it is not written for.
 static LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/outlive-lane.so"));

@@ -29,6 +29,7 @@ mod privilege;
 mod processes;
 mod python_objects;
 mod recorder;
+mod regime;
 mod residency;
 mod setup;
 mod source_lines;
@@ -87,6 +88,13 @@ pub struct Config {
     pub min_size_bytes: u64,
     /// Whether the sample of a command may be drawn inside it.
     pub lane: bool,
+    /// Mean distance between two samples of allocated bytes, bytes; 0 for none: every block is
+    /// followed.
+    pub sample_mean_bytes: u64,
+    /// Other such distances, and how long after the beginning they are to take its place.
+    pub later_means: Vec<(Duration, u64)>,
+    /// Whether every block is to be followed whatever it costs.
+    pub exact: bool,
     /// Folder for everything that is written.
     pub out: Option<PathBuf>,
     /// Sizes of the kernel-side maps.

@@ -4,7 +4,7 @@ use super::{
     Config,
     guardian::Guardian,
     lane::{Lane, Line},
-    python_objects,
+    python_objects, regime,
 };
 use crate::{
     plan::{self, PlanError, ProbePlan},
@@ -104,7 +104,7 @@ pub fn is_missing_allocator(error: &anyhow::Error) -> bool {
 pub fn load(started: &mut Started, config: &Config) -> Result<Probes> {
     let settings = Settings {
         limits: config.limits,
-        min_size_bytes: config.min_size_bytes,
+        first_regime: regime::first(config),
         target_tgid: started.target.tgid,
         follow: config.follow,
         pid_namespace: target::pid_namespace::own()?,

@@ -17,6 +17,7 @@ use super::{
     processes::Processes,
     python_objects::Observer,
     recorder::Recorder,
+    regime,
     residency::Residencies,
     setup::Started,
     source_lines::SourceRoots,
@@ -34,7 +35,7 @@ use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     time::{Duration, Instant},
 };
-use tracer_common::{counter::Counter, slot::UNATTRIBUTED_STACK};
+use tracer_common::{counter::Counter, regime::Regime, slot::UNATTRIBUTED_STACK};
 
 /// How long our programs are timed at a stretch, and how often.
 const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
@@ -73,6 +74,8 @@ pub struct Session {
     /// Those that were still there at the end.
     not_looked_at: u64,
     pub(super) epochs: Epochs,
+    /// How births are followed now; changed by `begin_regime`.
+    pub(super) regime: Regime,
     pub(super) began: Instant,
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
@@ -112,6 +115,7 @@ impl Session {
             unobserved: VecDeque::new(),
             not_looked_at: 0,
             epochs: Epochs::default(),
+            regime: regime::first(&config),
             began: now,
             tgid,
             early_children: 0,
@@ -237,6 +241,7 @@ impl Session {
         self.kernel_peak_bytes = self.kernel_peak_bytes.max(kernel_memory_bytes());
         self.look_at_heap();
         self.recorder.tick(&tick)?;
+        self.begin_due_regime()?;
         if let Some(epoch) = self.epochs.advance(now) {
             self.probes.set_epoch(epoch);
         }

@@ -3,6 +3,7 @@
 
 mod heap;
 mod mark;
+mod regime;
 mod residency;
 mod source_line;
 
@@ -11,6 +12,7 @@ pub use heap::{
     PointedFrom, TypeCount,
 };
 pub use mark::Mark;
+pub use regime::Regime;
 pub use residency::{FreeChunks, MemoryLimit, Residency};
 pub use source_line::SourceLine;
 
@@ -51,6 +53,9 @@ pub struct Meta {
     pub other_allocators: Vec<String>,
     /// What bounds its memory.
     pub memory_limits: Vec<MemoryLimit>,
+    /// How births were followed, from one moment to the next; the first from the beginning. Empty
+    /// in captures before version 4, which know one: every block from `settings.min_size_bytes`.
+    pub regimes: Vec<Regime>,
     /// Moments that have a meaning, in the order of time.
     pub marks: Vec<Mark>,
     /// Lines of source code that findings point at.

@@ -390,6 +390,8 @@ fn what_captures_may_hold_is_compared() {
             allocated_blocks: u64::MAX,
             freed_bytes: 0,
             freed_blocks: 0,
+            allocated_variance: 0,
+            freed_variance: 0,
         })
         .to_vec();
     hostile.aggregate.apply(&huge);

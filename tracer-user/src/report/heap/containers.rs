@@ -130,6 +130,7 @@ fn series(container: &GrownContainer, bytes_per_entry: f64) -> Series {
             at_ns,
             live_bytes,
             live_blocks: length,
+            live_variance: 0,
             allocated_bytes: born,
             settled_bytes: live_bytes,
         }

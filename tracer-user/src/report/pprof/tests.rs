@@ -246,6 +246,8 @@ fn what_a_capture_may_hold_makes_a_profile() {
             allocated_blocks: u64::MAX,
             freed_bytes: 0,
             freed_blocks: 0,
+            allocated_variance: 0,
+            freed_variance: 0,
         });
     }
     hostile.aggregate.apply(&huge);

@@ -9,7 +9,7 @@ use crate::{
     capture::HeapMeta,
     plan,
     printable::printable,
-    probe::{Limits, Probes, Settings},
+    probe::{Probes, Settings},
     session::{JsHeapMode, Whom},
     target::{self, Target},
 };
@@ -37,12 +37,9 @@ pub fn look(
     // The kernel side is asked who handles a signal, and probes nothing.
     plan.points.clear();
     let settings = Settings {
-        limits: Limits::default(),
-        min_size_bytes: 0,
         target_tgid: tgid,
-        follow: false,
         pid_namespace: target::pid_namespace::own()?,
-        verbose: false,
+        ..Settings::default()
     };
     let (mut probes, _) = Probes::load(settings, &plan, &[]).context("loading the kernel side")?;
     let permission = permission::judge(mode, &Whom::Process(tgid), &target, &mut probes)
