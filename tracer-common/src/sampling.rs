@@ -213,7 +213,8 @@ mod tests {
     fn sums_come_out_right_and_the_error_holds_the_truth_in_95_of_100_runs() {
         let mut random = 88_172_645_463_325_252;
         let mixed: std::vec::Vec<u64> = (0..6000).map(|index| 24 + index % 7 * 5000).collect();
-        for blocks in [std::vec![64; 100_000], std::vec![3000; 5000], std::vec![90_000; 300], mixed] {
+        for blocks in [std::vec![64; 100_000], std::vec![3000; 5000], std::vec![90_000; 300], mixed]
+        {
             let truth = blocks.iter().sum::<u64>() as f64;
             let (runs, mut held, mut sum, mut sum_of_blocks) = (400, 0, 0.0, 0.0);
             for _ in 0..runs {

@@ -2,9 +2,9 @@
 
 use crate::{
     account::control,
+    atomic,
     counters::{add, count},
     maps::{REGIMES, SLOTS},
-    atomic,
 };
 use aya_ebpf::helpers::bpf_get_prandom_u32;
 use tracer_common::{

@@ -17,10 +17,9 @@ mod writer;
 pub use decode::DecodeError;
 pub use meta::{
     BlocksOfStack, Census, Chain, EndReason, FreeChunks, GrownContainer, HeapMeta, HeapReading,
-    HeapSpace, Held, HeldSubject, Host, JsHeapMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta,
-    PointedFrom, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Regime, Residency,
-    Settings,
-    SourceLine, TargetMeta, TracerMemory, TypeCount, Window,
+    HeapSpace, Held, HeldSubject, Host, JsHeapMeta, LaneMeta, MappedFile, Mark, MemoryLimit, Meta,
+    NodeMeta, PointedFrom, ProcessEnd, ProcessMeta, PythonObjects, RecordedWarning, Regime,
+    Residency, Settings, SourceLine, TargetMeta, TracerMemory, TypeCount, Window,
 };
 pub use reader::{CaptureError, read, read_from, read_until};
 pub use writer::{DEFAULT_MAX_BYTES, Writer};

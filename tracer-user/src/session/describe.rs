@@ -61,6 +61,7 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
                 })
                 .collect(),
         },
+        lane: started.lane.recorded(),
         regimes: vec![regime::recorded(&regime::first(config), 0, 0, regime::AS_ASKED)],
         end: EndReason::Unknown,
         ..Meta::default()

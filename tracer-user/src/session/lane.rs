@@ -7,9 +7,7 @@
 //! program that was started: after an exec it leads nowhere.
 
 use super::Config;
-use crate::{
-    warning::Warning,
-};
+use crate::{capture::LaneMeta, warning::Warning};
 use anyhow::{Context as _, Result};
 use std::{
     ffi::OsString,
@@ -46,12 +44,23 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// As the recording keeps it.
+    pub fn recorded(&self) -> Option<LaneMeta> {
+        match self {
+            Self::Unasked => None,
+            Self::Taken => Some(LaneMeta { taken: true, reason: None }),
+            Self::Refused(reason) => Some(LaneMeta { taken: false, reason: Some(reason.clone()) }),
+        }
+    }
+
     /// What is to be said about it.
     pub fn warning(&self) -> Option<Warning> {
         let Self::Refused(reason) = self else { return None };
         Some(Warning::new(
             "no-fast-lane",
-            format!("The fast lane was not taken: {reason}. The sample is drawn by plain probes, which stop the command at every call of its allocator."),
+            format!(
+                "The fast lane was not taken: {reason}. The sample is drawn by plain probes, which stop the command at every call of its allocator."
+            ),
             "",
         ))
     }

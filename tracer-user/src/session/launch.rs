@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     plan::{self, loader},
-    probe::Probes, warning::Warning};
+    probe::Probes,
+    warning::Warning,
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
     ffi::OsString,
@@ -100,7 +102,8 @@ fn follow(held: Held, mut started: Started, config: &Config) -> Result<(Started,
     let mut probes = setup::load(&mut started, config)?;
     started.image = probes.attach(&started.plan)?;
     if let Some(control_avma) = started.plan.lane_control_avma {
-        let line = Line::open(held.pid, control_avma).context("reaching the fast lane's library")?;
+        let line =
+            Line::open(held.pid, control_avma).context("reaching the fast lane's library")?;
         line.order(FIRST_REGIME, &regime::first(config))
             .context("beginning the sample of the fast lane")?;
         started.line = Some(line);

@@ -314,7 +314,10 @@ impl Processes {
 
     /// Lets them draw nothing any more.
     pub fn hang_up(&mut self) {
-        self.followed.values().filter_map(|followed| followed.line.as_ref()).for_each(Line::hang_up);
+        self.followed
+            .values()
+            .filter_map(|followed| followed.line.as_ref())
+            .for_each(Line::hang_up);
     }
 
     /// Blocks that the fast lane has drawn and could not follow; `None` where there is no lane.

@@ -8,7 +8,7 @@ pub use heap::*;
 pub use ledger::*;
 
 use crate::capture::{
-    EndReason, HeapMeta, Host, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta,
+    EndReason, HeapMeta, Host, LaneMeta, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta,
     TracerMemory, Window,
 };
 use crate::stack::FrameKind;
@@ -58,6 +58,8 @@ pub struct Report {
     /// Where more than one process was followed: sites with the same stack in several processes,
     /// as one. Growing ones first, then by live bytes.
     pub merged_sites: Vec<MergedSite>,
+    /// Whether the sample of a command was drawn inside it; `None` where that was not asked for.
+    pub lane: Option<LaneMeta>,
     /// `None` where the target runs no Python.
     pub python_objects: Option<PythonObjects>,
     /// What the target's V8 told of itself; `None` where it was not asked, or there is none.
