@@ -19,11 +19,14 @@ const WINDOW: usize = 64;
 /// Lowest bit of an address whose block is inside a realloc. Blocks are aligned to 16.
 const HELD: u64 = 1;
 
-/// The set.
+/// The set. Laid out as written, since `interpose` finds the counters at its beginning.
+#[repr(C)]
 pub(crate) struct Drawn {
     counters: [AtomicU8; COUNTERS],
     places: [AtomicU64; PLACES],
 }
+
+const _: () = assert!(core::mem::offset_of!(Drawn, counters) == 0);
 
 /// The process's own.
 pub(crate) static DRAWN: Drawn = Drawn::new();
