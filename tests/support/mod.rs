@@ -197,12 +197,21 @@ impl Outlive {
     /// Waits for the line that says the probes are in place.
     fn wait_until_attached(&mut self, pid: u32) {
         let expected = format!("outlive: attached to PID {pid}");
+        self.wait_until(&expected, |line| line.trim_end() == expected);
+    }
+
+    /// Waits for a line with `text` in it.
+    pub fn wait_until_said(&mut self, text: &str) {
+        self.wait_until(text, |line| line.contains(text));
+    }
+
+    fn wait_until(&mut self, expected: &str, is_it: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + at_this_speed(PATIENCE);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.stderr.recv_timeout(left) {
                 Ok(line) => {
-                    let found = line.trim_end() == expected;
+                    let found = is_it(&line);
                     self.said += &(line + "\n");
                     if found {
                         return;

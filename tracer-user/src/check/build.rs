@@ -14,8 +14,9 @@ use crate::printable::printable;
 use crate::report::{
     self, ContainerReport, FrameReport, Nature, Place, Rate, Report, WarningReport,
 };
-use crate::stack::StackId;
+use crate::stack::{Domain, StackId};
 use crate::symbol::ARENA_FRAME;
+use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Doubtful places that are kept.
@@ -115,8 +116,8 @@ pub(super) fn unit(rules: &Rules) -> Unit {
     if rules.cycles.is_some() { Unit::Cycle } else { Unit::Hour }
 }
 
-/// What makes several places one finding: what suppresses them, whether they are samples, and their
-/// name.
+/// What makes several places one finding: what suppresses them, whether they are in V8's heap, and
+/// their name.
 type Key = (Option<usize>, bool, String);
 
 fn by_cycles(recording: &Recording, moments: &Moments, rules: &Rules) -> Vec<CheckFinding> {
@@ -165,8 +166,9 @@ fn key(place: &Place, rules: &Rules, names: usize) -> Key {
         [] => "[no frames]".to_owned(),
         names => printable(&names.join(" < ")).trim().to_owned(),
     };
-    let name = if place.is_sampled { name + " [v8]" } else { name };
-    (suppressed, place.is_sampled, name)
+    let is_v8 = place.domain == Domain::V8.name();
+    let name = if is_v8 { name + " [v8]" } else { name };
+    (suppressed, is_v8, name)
 }
 
 /// What all places of a run have in common.
@@ -306,6 +308,12 @@ fn unused(rules: &Rules, findings: &[CheckFinding]) -> Vec<String> {
 
 fn notes(recording: &Recording, report: &Report, check: &Check) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(sampling) = report.sampling {
+        notes.push(format!(
+            "All numbers are estimates, from one draw in {} on average.",
+            units::bytes(sampling.mean_bytes)
+        ));
+    }
     let has_v8 = !report.v8_heaps.is_empty();
     if has_v8 && !report.v8_heaps.iter().any(|heap| heap.seen_inside) {
         notes.push(

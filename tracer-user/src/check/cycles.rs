@@ -3,7 +3,7 @@
 use super::judge::Levels;
 use crate::aggregate::{Sample, Series};
 use crate::capture::{Mark, Recording};
-use crate::report::Place;
+use crate::report::{Place, comparable};
 
 /// The moments between which cycles lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,10 @@ impl Moments {
         let counts = |mark: &&Mark| mark.kind == Mark::CYCLE && mark.cycle >= warm_up;
         let mut ends_ns = vec![marks[first].at_ns];
         ends_ns.extend(marks[first..].iter().filter(counts).map(|mark| mark.at_ns));
+        // Cycles that were followed in different ways are not compared.
+        if let Some((from_ns, to_ns)) = comparable(recording) {
+            ends_ns.retain(|end_ns| (from_ns..=to_ns).contains(end_ns));
+        }
         // A capture may hold anything.
         ends_ns.dedup();
         if !ends_ns.is_sorted() {

@@ -5,6 +5,7 @@
 mod cohorts;
 mod collected;
 mod correlation;
+mod drawn;
 mod drift;
 mod envelope;
 mod family;
@@ -22,6 +23,7 @@ mod turnover;
 mod verdict;
 
 pub use collected::Collections;
+pub use drawn::Drawn;
 pub use family::holm;
 pub use sampling::Sampling;
 pub use slope::{Interval, theil_sen};
@@ -73,13 +75,22 @@ const MAX_POINTS: usize = 96;
 /// What has to be known of a series besides its numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// Where its numbers are samples.
+    /// Where its numbers are samples of V8's.
     pub sampling: Option<Sampling>,
+    /// Where its blocks were drawn by the probes.
+    pub drawn: Option<Drawn>,
     /// Where only a garbage collector frees its blocks, and its collections are seen.
     pub collections: Option<Collections>,
     /// What was freed in the window of what had been allocated before it, as far as this series
     /// may have replaced it.
     pub unknown_frees: Option<UnknownFrees>,
+}
+
+impl Evidence {
+    /// Whether its numbers are estimates from samples.
+    pub fn is_sampled(&self) -> bool {
+        self.sampling.is_some() || self.drawn.is_some()
+    }
 }
 
 /// Judges a stack whose numbers are exact, and whose blocks are freed by whoever allocates them.
@@ -91,7 +102,7 @@ pub fn judge(series: &Series, limits: &Limits) -> Judgement {
 ///
 /// What only a collector frees is growing when the blocks born before its last collection are
 /// (`collected`). Sampled growth needs enough samples, and their error is part of the rate's
-/// (`sampling`). What may have replaced blocks from before the session is in doubt (`turnover`).
+/// (`sampling`, `drawn`). What may have replaced blocks from before the session is in doubt (`turnover`).
 pub fn judge_with(series: &Series, limits: &Limits, evidence: &Evidence) -> Judgement {
     let mut judgement = match &evidence.collections {
         Some(collections) => collected::judge(series, limits, collections),
@@ -100,6 +111,9 @@ pub fn judge_with(series: &Series, limits: &Limits, evidence: &Evidence) -> Judg
     };
     if let Some(sampling) = &evidence.sampling {
         judgement = believe(judgement, series, sampling);
+    }
+    if let Some(drawn) = &evidence.drawn {
+        judgement = drawn.believe(judgement, series);
     }
     if let Some(frees) = &evidence.unknown_frees {
         judgement = doubt_turnover(judgement, series, frees);

@@ -227,7 +227,7 @@ mod tests {
             last: &last,
             first_live: Live::default(),
             last_live: Live { malloc_bytes: live_bytes, ..Live::default() },
-            floor_bytes: 0,
+            left_out: false,
             has_other_allocator: false,
         };
         advice(&reconcile(&window), &window, Inside::default(), &[])

@@ -43,8 +43,8 @@ pub struct Window<'a> {
     pub first_live: Live,
     /// See `first_live`.
     pub last_live: Live,
-    /// Blocks below this size were not followed; 0 when all were.
-    pub floor_bytes: u64,
+    /// Whether blocks were left out: below a size floor, by sampling, or in a pause.
+    pub left_out: bool,
     /// Whether an allocator other than glibc's serves the program: its memory is anonymous.
     pub has_other_allocator: bool,
 }
@@ -131,7 +131,7 @@ fn allocator(window: &Window<'_>, add: Add<'_>) {
     };
     let change = sum(&|class| window.change(class));
     let last = classes.iter().fold(0_u64, |sum, c| sum.saturating_add(held(window.last, *c)));
-    if window.floor_bytes > 0 {
+    if window.left_out {
         // Deaths are seen of blocks whose births were not.
         add(Kind::AllocatorWhole, change, Some(last));
         return;

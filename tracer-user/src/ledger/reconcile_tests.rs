@@ -17,7 +17,7 @@ fn window<'a>(first: &'a Residency, last: &'a Residency) -> Window<'a> {
         last,
         first_live: Live::default(),
         last_live: Live::default(),
-        floor_bytes: 0,
+        left_out: false,
         has_other_allocator: false,
     }
 }
@@ -124,7 +124,7 @@ fn below_a_floor_blocks_and_kept_memory_are_one() {
     let mut last = residency(&[(Class::MallocHeap, 30)]);
     last.freed_unknown_bytes = 1000 * M;
     let mut window = window(&first, &last);
-    window.floor_bytes = 512;
+    window.left_out = true;
     assert_eq!(changes(&window), [(Kind::AllocatorWhole, 20)]);
 }
 
@@ -146,8 +146,8 @@ fn captures_may_say_anything() {
         arena_mapping_bytes: u64::MAX,
     };
     for (a, b) in [(&first, &last), (&last, &first)] {
-        for floor_bytes in [0, 1] {
-            let window = Window { first_live: live, floor_bytes, ..window(a, b) };
+        for left_out in [false, true] {
+            let window = Window { first_live: live, left_out, ..window(a, b) };
             reconcile(&window).explained_share(0);
             let window = Window { last_live: live, ..window };
             reconcile(&window).explained_share(0);

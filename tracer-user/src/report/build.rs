@@ -11,6 +11,7 @@ use super::loss::losses;
 use super::model::*;
 use super::processes::{self, Owners, while_alive};
 use super::profiles::Profiles;
+use super::regimes;
 use super::resident;
 use super::source_lines;
 use super::summary::summary;
@@ -40,12 +41,13 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
     let growing = findings(recording, &judged, &groups.growing);
     let growing = heap::join(recording, &owners, growing, &containers);
     let pending = heap::answer(recording, findings(recording, &judged, &groups.pending));
-    let processes = processes::rows(recording, &judged, limits);
+    let processes = processes::rows(recording, &judged, &profiles, limits);
     let merged_sites = processes::merged_sites(&owners, &judged, &profiles, limits, &groups.level);
     let mut sites: Vec<Site> = judged.into_iter().map(|judged| judged.site).collect();
     sites.sort_by(in_order);
     let losses = losses(aggregate.counters());
-    let too_short = judge(&aggregate.series(StackId(0)), limits).verdict == Verdict::NotEnoughData;
+    let nothing = profiles.stretch.within(aggregate.series(StackId(0)));
+    let too_short = judge(&nothing, limits).verdict == Verdict::NotEnoughData;
     let totals = aggregate.totals() - seen_inside;
     let ended_live_bytes =
         total(sites.iter().filter(|site| site.process_ended), |site| site.live_bytes);
@@ -67,7 +69,20 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
             freed_bytes: totals.freed_bytes,
             freed_blocks: totals.freed_blocks,
             freed_unknown_blocks: aggregate.counters().get(Counter::FreedUnknownBlocks),
+            freed_not_followed_blocks: aggregate.counters().get(Counter::FreedNotFollowedBlocks),
+            live_bytes_error: regimes::error_bytes(
+                recording,
+                totals.live_bytes(),
+                totals.live_variance(),
+            ),
+            allocated_bytes_error: regimes::error_bytes(
+                recording,
+                totals.allocated_bytes,
+                totals.allocated_variance,
+            ),
         },
+        regimes: recording.meta.regimes.clone(),
+        sampling: regimes::report(recording, &profiles.stretch),
         ledger: ledger::ledger(recording, &owners),
         limit: ledger::limit(recording, &growing),
         findings: growing,
@@ -258,7 +273,7 @@ pub(super) fn judged_sites(
             domain: domain.name(),
             verdict: judgement.verdict.name(),
             live_bytes,
-            live_bytes_error: evidence::error_bytes(&evidence, live_bytes),
+            live_bytes_error: evidence::error_bytes(&evidence, &totals),
             live_blocks: totals.live_blocks(),
             allocated_bytes: totals.allocated_bytes,
             allocated_blocks: totals.allocated_blocks,

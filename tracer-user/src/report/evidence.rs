@@ -3,6 +3,7 @@
 
 use super::build::Judged;
 use super::model::FrameReport;
+use super::regimes;
 use crate::aggregate::Totals;
 use crate::capture::Recording;
 pub(super) use crate::growth::Evidence;
@@ -47,7 +48,9 @@ pub(super) fn of(
         };
     }
     let collections = is_collected(frames).then(|| collections(recording, process)).flatten();
-    Evidence { collections, ..Evidence::default() }
+    // Calls that map memory are all followed.
+    let drawn = regimes::drawn(recording).filter(|_| domain != Domain::Mmap);
+    Evidence { collections, drawn, ..Evidence::default() }
 }
 
 /// Whether a block may belong to a JavaScript object, with which it dies: whoever asked for it was
@@ -76,16 +79,24 @@ pub(super) fn together(parts: &[&Judged]) -> Evidence {
     let sampled = || parts.iter().filter(|part| part.evidence.sampling.is_some());
     // Beside exact ones the errors of the samples are added later.
     if sampled().count() < parts.len() {
-        return Evidence { collections, ..Evidence::default() };
+        let drawn = parts.iter().filter_map(|part| part.evidence.drawn);
+        let drawn = drawn.max_by_key(|drawn| drawn.mean_bytes);
+        return Evidence { collections, drawn, ..Evidence::default() };
     }
     let totals = sampled().fold(Totals::default(), |sum, part| sum + part.totals);
     let interval = sampled().find_map(|part| Some(part.evidence.sampling?.interval_bytes));
     let sampling = interval
         .map(|interval| Sampling::of(interval as u64, totals.live_bytes(), totals.live_blocks()));
-    Evidence { sampling, collections, unknown_frees: None }
+    Evidence { sampling, collections, ..Evidence::default() }
 }
 
 /// By how much sampled bytes may be wrong (95 %); `None` for exact ones.
-pub(super) fn error_bytes(evidence: &Evidence, bytes: u64) -> Option<u64> {
-    evidence.sampling.map(|sampling| sampling.error_bytes(bytes as f64).round() as u64)
+pub(super) fn error_bytes(evidence: &Evidence, totals: &Totals) -> Option<u64> {
+    let bytes = totals.live_bytes();
+    let error = match (&evidence.sampling, &evidence.drawn) {
+        (Some(sampling), _) => sampling.error_bytes(bytes as f64),
+        (None, Some(drawn)) => drawn.error_bytes(bytes, totals.live_variance()),
+        (None, None) => return None,
+    };
+    Some(error.round() as u64)
 }

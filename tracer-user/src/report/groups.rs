@@ -231,7 +231,7 @@ fn doubt_replacement(recording: &Recording, judged: &mut [Judged], growing: &mut
     let Some(mut frees) = UnknownFrees::of(recording.aggregate.unknown_frees()) else { return };
     growing.sort_by(|a, b| b.estimate().total_cmp(&a.estimate()));
     for group in growing {
-        let is_sampled = |index: &usize| judged[*index].evidence.sampling.is_some();
+        let is_sampled = |index: &usize| judged[*index].evidence.is_sampled();
         if group.sites.iter().any(is_sampled) {
             continue;
         }

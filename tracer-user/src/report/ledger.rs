@@ -4,6 +4,7 @@
 use super::heap::is_counted;
 use super::model::*;
 use super::processes::Owners;
+use super::regimes;
 use super::v8;
 use crate::aggregate::Series;
 use crate::capture::Recording;
@@ -43,7 +44,7 @@ pub(super) fn ledger(recording: &Recording, owners: &Owners<'_>) -> Option<Ledge
         last,
         first_live,
         last_live,
-        floor_bytes: recording.meta.settings.min_size_bytes,
+        left_out: regimes::leave_out(recording),
         has_other_allocator: !recording.meta.other_allocators.is_empty(),
     };
     let account = reconcile(&window);

@@ -8,6 +8,7 @@ use super::focus::{base_name, is_library};
 use super::model::FrameReport;
 use super::processes::{Owners, gone_with};
 use super::profiles::Profiles;
+use super::regimes::Stretch;
 use super::v8::are_page_frames;
 use crate::aggregate::Series;
 use crate::capture::Recording;
@@ -46,8 +47,8 @@ pub struct Place {
 /// Every place of a recording, process by process.
 pub fn places(recording: &Recording) -> Vec<Place> {
     let owners = Owners::of(recording);
-    let (judged, _) =
-        judged_sites(recording, &owners, &Profiles::of(recording), &Limits::default());
+    let profiles = Profiles::of(recording);
+    let (judged, _) = judged_sites(recording, &owners, &profiles, &Limits::default());
     let place = |judged: super::build::Judged| {
         let exe = owners.exe(judged.process);
         let frames = judged.site.frames;
@@ -58,14 +59,26 @@ pub fn places(recording: &Recording) -> Vec<Place> {
             names: application.iter().map(|index| named(&frames[*index], exe)).collect(),
             application,
             truncated: judged.site.truncated,
-            series: gone_with(judged.series, owners.gone_ns(judged.process)),
-            is_sampled: judged.evidence.sampling.is_some(),
+            series: gone_with(
+                match judged.evidence.sampling {
+                    Some(_) => judged.series,
+                    None => profiles.stretch.within(judged.series),
+                },
+                owners.gone_ns(judged.process),
+            ),
+            is_sampled: judged.evidence.is_sampled(),
             collections: judged.evidence.collections,
             is_heap_page: are_page_frames(&frames),
             frames,
         }
     };
     judged.into_iter().map(place).collect()
+}
+
+/// The part of a recording whose numbers may be compared, nanoseconds since the session began;
+/// `None` where that is all of it.
+pub fn comparable(recording: &Recording) -> Option<(u64, u64)> {
+    Stretch::of(recording).bounds()
 }
 
 /// From the nearest frame of the application on, those that are its own in the same way. Calls of a

@@ -6,9 +6,10 @@ use super::focus::{base_name, printable};
 use super::groups::Level;
 use super::model::*;
 use super::profiles::Profiles;
+use super::regimes;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{ProcessEnd, Recording};
-use crate::growth::{Limits, Verdict, judge};
+use crate::growth::{Evidence, Limits, Verdict};
 use crate::stack::StackId;
 use crate::units;
 use std::collections::{BTreeMap, HashMap};
@@ -107,8 +108,10 @@ fn added(a: Sums, b: Sums) -> Sums {
 pub(super) fn rows(
     recording: &Recording,
     judged: &[Judged],
+    profiles: &Profiles,
     limits: &Limits,
 ) -> Vec<ProcessReport> {
+    let evidence = Evidence { drawn: regimes::drawn(recording), ..Evidence::default() };
     let processes = &recording.meta.processes;
     let mut wholes = vec![(Totals::default(), Series::default()); processes.len()];
     for part in judged {
@@ -119,7 +122,8 @@ pub(super) fn rows(
     }
     let row = |(number, (totals, series)): (usize, (Totals, Series))| {
         let process = &processes[number];
-        let judgement = judge(&while_alive(series, process.attached_ns, process.ended_ns), limits);
+        let alive = while_alive(series, process.attached_ns, process.ended_ns);
+        let judgement = profiles.judge(alive, limits, &evidence);
         ProcessReport {
             pid: process.pid,
             parent_pid: (process.parent_pid != 0).then_some(process.parent_pid),

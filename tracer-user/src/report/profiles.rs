@@ -1,6 +1,7 @@
 //! Sampled numbers change only when a profile is fetched: when that was, and the series as it was
 //! seen then. At the ticks in between they stand still, which says nothing.
 
+use super::regimes::Stretch;
 use crate::aggregate::Series;
 use crate::capture::Recording;
 use crate::growth::{Evidence, Judgement, Limits, judge_with};
@@ -14,7 +15,11 @@ const MIN_STEPS: usize = 4;
 
 /// When profiles were fetched, nanoseconds since the session began: any of V8's stacks changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Profiles(Vec<u64>);
+pub(super) struct Profiles {
+    fetched_ns: Vec<u64>,
+    /// Of all other numbers: the part that is judged.
+    pub(super) stretch: Stretch,
+}
 
 impl Profiles {
     pub(super) fn of(recording: &Recording) -> Self {
@@ -28,20 +33,21 @@ impl Profiles {
         let mut changed = |now: (u64, u64)| before.replace(now).is_none_or(|before| before != now);
         let samples = all.samples.iter();
         let at = samples.filter(|sample| changed((sample.allocated_bytes, sample.live_bytes)));
-        Self(at.map(|sample| sample.at_ns).collect())
+        let fetched_ns = at.map(|sample| sample.at_ns).collect();
+        Self { fetched_ns, stretch: Stretch::of(recording) }
     }
 
     /// Judges a series: a sampled one as the profiles have it.
     pub(super) fn judge(&self, series: Series, limits: &Limits, evidence: &Evidence) -> Judgement {
         match evidence.sampling {
             Some(_) => judge_with(&self.only(series), &self::limits(limits), evidence),
-            None => judge_with(&series, limits, evidence),
+            None => judge_with(&self.stretch.within(series), limits, evidence),
         }
     }
 
     /// The series as the profiles have it.
     pub(super) fn only(&self, mut series: Series) -> Series {
-        series.samples.retain(|sample| self.0.binary_search(&sample.at_ns).is_ok());
+        series.samples.retain(|sample| self.fetched_ns.binary_search(&sample.at_ns).is_ok());
         series
     }
 }

@@ -3,6 +3,7 @@
 
 use super::focus::{label, printable};
 use super::model::*;
+use super::regimes;
 use super::telling::{Detail, limit, others, sure};
 use crate::growth::Verdict;
 use crate::units;
@@ -29,7 +30,7 @@ pub(super) fn summary(report: &Report, too_short: bool) -> Summary {
     let runs_out = report.limit.as_ref().map_or(String::new(), |reached| {
         format!("; at this rate memory reaches {}", limit(reached))
     });
-    Summary { status, sentence: format!("{text}{runs_out}.") }
+    Summary { status, sentence: format!("{text}{runs_out}{}.", regimes::clause(report)) }
 }
 
 /// What grows fastest, and how many other places do.

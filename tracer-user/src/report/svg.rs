@@ -4,6 +4,7 @@ use super::View;
 use super::focus::{base_name, printable};
 use super::folded;
 use super::model::Report;
+use super::regimes;
 use crate::stack::{Domain, FrameKind};
 use crate::units;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
@@ -67,7 +68,7 @@ fn subtitle(report: &Report) -> String {
         base_name(&report.target.exe),
         report.target.pid,
         units::duration(report.window.duration_ns),
-        legend(report),
+        legend(report) + &regimes::clause(report),
     ))
 }
 

@@ -8,6 +8,7 @@ use crate::report::build::{frame_report, unresolved};
 use crate::report::focus::{application_frame, base_name};
 use crate::report::loss::losses;
 use crate::report::processes::Owners;
+use crate::report::regimes;
 use crate::report::v8;
 use crate::report::{FrameReport, WarningReport};
 use crate::stack::{Domain, WalkEnd};
@@ -69,6 +70,7 @@ const NOTHING: Held = Held { live_bytes: 0, live_blocks: 0 };
 
 fn side(side: Side<'_>, answer: Answer) -> SideReport {
     let meta = &side.recording.meta;
+    let totals = side.recording.aggregate.totals();
     SideReport {
         capture: side.capture.to_owned(),
         at_ns: answer.at_ns,
@@ -76,6 +78,12 @@ fn side(side: Side<'_>, answer: Answer) -> SideReport {
         target: meta.target.clone(),
         window: meta.window.clone(),
         min_size_bytes: meta.settings.min_size_bytes,
+        sample_mean_bytes: regimes::drawn(side.recording).map_or(0, |drawn| drawn.mean_bytes),
+        live_bytes_error: regimes::error_bytes(
+            side.recording,
+            totals.live_bytes(),
+            totals.live_variance(),
+        ),
         lossy: losses(side.recording.aggregate.counters()).lossy,
     }
 }
@@ -216,6 +224,18 @@ fn warnings(diff: &Diff, is_same: bool, nothing_matched: bool) -> Vec<WarningRep
                 "Its own report says what was lost; record it again before you trust a difference.",
             );
         }
+    }
+    for side in sides.iter().filter(|side| side.sample_mean_bytes > 0) {
+        warn(
+            "diff-sampled",
+            format!(
+                "The numbers of {} are estimates, from one draw in {} on average: ± {} of what was live in all at its end.",
+                side.capture,
+                units::bytes(side.sample_mean_bytes),
+                units::bytes(side.live_bytes_error.unwrap_or(0))
+            ),
+            "A difference within the errors of both is none.",
+        );
     }
     if is_same {
         return warnings;

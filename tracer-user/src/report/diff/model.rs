@@ -37,6 +37,11 @@ pub struct SideReport {
     pub target: TargetMeta,
     pub window: Window,
     pub min_size_bytes: u64,
+    /// Mean distance between two draws, the largest of the session; 0 where every block was followed.
+    pub sample_mean_bytes: u64,
+    /// By how much its live bytes may be wrong in all (95 %) at the session's end, where they are
+    /// sampled.
+    pub live_bytes_error: Option<u64>,
     /// What makes the numbers wrong, by name; empty where nothing does.
     pub lossy: Vec<String>,
 }

@@ -8,8 +8,8 @@ pub use heap::*;
 pub use ledger::*;
 
 use crate::capture::{
-    EndReason, HeapMeta, Host, LaneMeta, NodeMeta, ProcessEnd, PythonObjects, Settings, TargetMeta,
-    TracerMemory, Window,
+    EndReason, HeapMeta, Host, LaneMeta, NodeMeta, ProcessEnd, PythonObjects, Regime, Settings,
+    TargetMeta, TracerMemory, Window,
 };
 use crate::stack::FrameKind;
 use serde::Serialize;
@@ -30,6 +30,10 @@ pub struct Report {
     pub window: Window,
     pub end: EndReason,
     pub settings: Settings,
+    /// How blocks were followed, from one moment to the next; empty for old captures.
+    pub regimes: Vec<Regime>,
+    /// `None` where every block was followed all the time.
+    pub sampling: Option<SamplingReport>,
     pub totals: TotalsReport,
     /// Growing sites by the application frame that they share, fastest first.
     pub findings: Vec<Finding>,
@@ -180,6 +184,25 @@ pub struct TotalsReport {
     pub freed_blocks: u64,
     /// Freed blocks that were born before attach or below the size floor.
     pub freed_unknown_blocks: u64,
+    /// Freed blocks of which nobody knows whether they were born before attach or left out.
+    pub freed_not_followed_blocks: u64,
+    /// By how much `live_bytes` may be wrong (95 %), where it is sampled; `None` where it is exact.
+    pub live_bytes_error: Option<u64>,
+    /// The same of `allocated_bytes`.
+    pub allocated_bytes_error: Option<u64>,
+}
+
+/// That numbers are estimates, from blocks that were drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct SamplingReport {
+    /// Mean distance between two draws, the largest and the least of the session; 0 where every
+    /// block was followed for a while.
+    pub mean_bytes: u64,
+    pub least_mean_bytes: u64,
+    /// The part of the session that growth was judged in, nanoseconds since it began.
+    pub judged_from_ns: u64,
+    pub judged_until_ns: u64,
 }
 
 /// A rate with its 95 % interval, bytes per second.

@@ -1,6 +1,6 @@
 //! What all stacks add up to, and what watching them cost.
 
-use super::of_ended;
+use super::{of_ended, sampled};
 use crate::report::focus::printable;
 use crate::report::model::Report;
 use crate::units;
@@ -23,22 +23,20 @@ fn target(report: &Report) -> String {
 /// The sums, each with its name.
 pub(in crate::report) fn totals(report: &Report) -> Vec<(&'static str, String)> {
     let totals = report.totals;
-    let sum = |bytes: u64, blocks: u64, ended: &str| {
-        format!("{:>10} in {} blocks{ended}", units::bytes(bytes), units::count(blocks))
+    let sum = |bytes: u64, error: Option<u64>, blocks: u64, ended: &str| {
+        format!("{:>10} in {} blocks{ended}", sampled(bytes, error), units::count(blocks))
     };
+    let (live, allocated) = (totals.live_bytes_error, totals.allocated_bytes_error);
+    let live_sum =
+        sum(totals.live_bytes, live, totals.live_blocks, &of_ended(totals.ended_live_bytes));
     let mut told = vec![
         ("target", target(report)),
         ("watched", units::duration(report.window.duration_ns)),
-        ("live", sum(totals.live_bytes, totals.live_blocks, &of_ended(totals.ended_live_bytes))),
-        ("allocated", sum(totals.allocated_bytes, totals.allocated_blocks, "")),
-        ("freed", sum(totals.freed_bytes, totals.freed_blocks, "")),
-        (
-            "besides",
-            format!(
-                "{} more freed blocks were from before attach or below the size floor",
-                units::count(totals.freed_unknown_blocks)
-            ),
-        ),
+        ("live", live_sum),
+        ("allocated", sum(totals.allocated_bytes, allocated, totals.allocated_blocks, "")),
+        // Its error is at most that of what was allocated.
+        ("freed", sum(totals.freed_bytes, allocated, totals.freed_blocks, "")),
+        ("besides", besides(report)),
     ];
     if let Some(memory) = report.memory {
         let (first, last) = (memory.first.resident_bytes, memory.last.resident_bytes);
@@ -55,6 +53,21 @@ pub(in crate::report) fn totals(report: &Report) -> Vec<(&'static str, String)> 
         told.push(("resident", resident));
     }
     told
+}
+
+/// The frees that are of no block here.
+fn besides(report: &Report) -> String {
+    let totals = report.totals;
+    let unknown = units::count(totals.freed_unknown_blocks);
+    let before =
+        format!("{unknown} more freed blocks were from before attach or below the size floor");
+    match totals.freed_not_followed_blocks {
+        0 if report.sampling.is_none() => before,
+        count => {
+            let count = units::count(count);
+            format!("{before}; {count} were that, or had not been drawn")
+        }
+    }
 }
 
 /// What the probes took.

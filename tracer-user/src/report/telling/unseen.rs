@@ -5,6 +5,7 @@ use crate::report::focus::printable;
 use crate::report::heap::is_counted;
 use crate::report::javascript;
 use crate::report::model::Report;
+use crate::report::regimes;
 use crate::stack::WalkEnd;
 use crate::units;
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ pub(in crate::report) fn unseen(report: &Report, detail: Detail) -> Vec<String> 
         }
     }
     told.extend(javascript::in_words(walks).map(|names| format!("javascript stacks: {names}")));
+    told.extend(regimes::in_words(report));
     let floor = report.settings.min_size_bytes;
     if floor > 0 {
         told.push(format!("blocks below {} were not followed", units::bytes(floor)));
