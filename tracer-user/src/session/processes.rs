@@ -20,7 +20,7 @@ use crate::{
     runtime::Runtimes,
     symbol::Resolver,
     target::Target,
-    tick::{MemorySplit, ProcessReading},
+    tick::{Counters, MemorySplit, ProcessReading},
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
@@ -79,7 +79,7 @@ pub struct Processes {
     last_readings: Vec<ProcessReading>,
     /// Children that were never followed.
     pub(super) missed: u64,
-    /// What [`Self::lane_set_full`] said last.
+    /// What [`Self::add_lane_losses`] said last.
     lane_set_full: u64,
     endings: (UnboundedSender<u32>, UnboundedReceiver<u32>),
 }
@@ -320,13 +320,13 @@ impl Processes {
             .for_each(Line::hang_up);
     }
 
-    /// Blocks that the fast lane has drawn and could not follow; `None` where there is no lane.
-    pub fn lane_set_full(&mut self) -> Option<u64> {
+    /// Adds the blocks that the fast lane has drawn and could not follow, where there is a lane.
+    pub fn add_lane_losses(&mut self, counters: &mut Counters) {
         let lines = self.followed.values_mut().filter_map(|followed| followed.line.as_mut());
-        let now = lines.map(Line::set_full_blocks).max()?;
-        // Children begin with what their parent had counted.
+        let Some(now) = lines.map(Line::set_full_blocks).max() else { return };
+        // Children begin with what their parent had counted, and go on by themselves: at least this.
         self.lane_set_full = self.lane_set_full.max(now);
-        Some(self.lane_set_full)
+        counters.user.insert("lane_set_full_blocks".into(), self.lane_set_full);
     }
 
     /// Writes who was followed into the recording.

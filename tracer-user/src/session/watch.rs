@@ -226,9 +226,7 @@ impl Session {
         if self.first_threads.count() > 0 {
             tick.counters.user.insert("first_threads_ended".into(), self.first_threads.count());
         }
-        if let Some(count) = self.processes.lane_set_full() {
-            tick.counters.user.insert("lane_set_full_blocks".into(), count);
-        }
+        self.processes.add_lane_losses(&mut tick.counters);
         if let Some(js_heap) = &mut self.js_heap {
             js_heap.add_to(&mut tick);
         }
