@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod counter;
+pub mod lane;
 pub mod limits;
 pub mod live;
 pub mod process;

@@ -29,10 +29,13 @@ pub struct ProcessEntry {
     /// space has looked at what is new. 0: it is not stopped; 1: no such place is known, it is
     /// stopped at every call of the loader's hook.
     pub loader_state_avma: u64,
+    /// Where the preloaded library of the fast lane has its control
+    /// ([`LaneControl`](crate::lane::LaneControl)); 0 without one.
+    pub lane_control_avma: u64,
     /// How its Python frames are walked; `kind` 0 when there are none.
     pub python: PythonLayout,
     /// How its JavaScript frames are told; `kind` 0 when there are none.
     pub v8: V8Layout,
 }
 const _: () =
-    assert!(size_of::<ProcessEntry>() == 32 + size_of::<PythonLayout>() + size_of::<V8Layout>());
+    assert!(size_of::<ProcessEntry>() == 40 + size_of::<PythonLayout>() + size_of::<V8Layout>());

@@ -125,6 +125,25 @@ pub(crate) fn enter_between(
     0
 }
 
+/// Takes the block at `address` out of the live map, to be put back or to be given up
+/// ([`old_block_lives`]).
+#[inline(always)]
+pub(crate) fn hold_old_block(thread: &mut ThreadState, address: u64) {
+    thread.old_address = address;
+    thread.has_old_block = 0;
+    take_old_block(thread, address, false);
+}
+
+/// What became of such a block. One that was not there has died already, or was never followed.
+#[inline(always)]
+pub(crate) fn old_block_lives(thread: &mut ThreadState, lives: bool) {
+    if lives {
+        put_old_block_back(thread);
+    } else if thread.has_old_block == OLD_BLOCK_KNOWN {
+        old_block_died(thread);
+    }
+}
+
 /// Whether a call gives up, or changes, a block that exists.
 #[inline(always)]
 fn has_old_block(call: u32) -> bool {
@@ -273,6 +292,14 @@ fn settle(
     births.admit(size_bytes)?;
     thread.births = births;
     let slot = unwind::memory::slot(thread, registers, domain);
+    enter_block(thread, address, slot);
+    Ok(())
+}
+
+/// Enters a block in the live map, and books its birth in `slot`.
+#[inline(always)]
+pub(crate) fn enter_block(thread: &ThreadState, address: u64, slot: u32) {
+    let size_bytes = thread.size_bytes;
     let block = as_kept(&LiveBlock { size_bytes, slot, reserved: 0 });
     match live::enter(live_key(address, thread.image), &block) {
         Entered::New | Entered::Present => {}
@@ -283,9 +310,8 @@ fn settle(
         }
         Entered::Full => {
             count_dropped(block.slot, size_bytes);
-            return Ok(());
+            return;
         }
     }
     born(block.slot, block.size_bytes);
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! The kernel side: settles every allocation and free where it happens, so that user space
 //! reads counters once a tick and never sees single events.
 //!
-//! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `pyobject`,
+//! One file per probe family (`alloc`, `free`, `throwing`, `heap`, `jemalloc`, `lane`, `pyobject`,
 //! `mapping`, `loader`, `process`, `v8_gc`), and one that is no probe (`signals`); what they
 //! share is in `thread` (the call in flight), `regime` (which blocks are followed), `live` and `room`
 //! (the live map), `account` (counter slots), `unknown` (blocks that were
@@ -24,6 +24,7 @@ mod floor;
 mod free;
 mod heap;
 mod jemalloc;
+mod lane;
 mod live;
 mod loader;
 mod mapping;

@@ -5,6 +5,7 @@ use crate::{
     account::slot_of_stack,
     configuration::config,
     counters::count,
+    lane,
     maps::EVENTS,
     process, regime,
     registers::{Registers, at_entry, at_return},
@@ -58,6 +59,11 @@ pub fn sbrk_enter(ctx: ProbeContext) -> u32 {
 pub fn munmap_enter(ctx: ProbeContext) -> u32 {
     count(Counter::MappingHits);
     let (sp, [address, length, ..]) = at_entry(&ctx);
+    // What realloc gives up is not the program's to give; what free unmaps is (see `lane`).
+    if lane::is_inside_allocator(sp) {
+        count(Counter::NestedCalls);
+        return 0;
+    }
     let Some(image) = thread::image_outside_calls(sp) else { return 0 };
     // What the kernel will refuse changes nothing.
     if address & 0xfff != 0 || length == 0 {
@@ -72,6 +78,10 @@ pub fn munmap_enter(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64, old_length: u64) -> u32 {
     count(Counter::MappingHits);
+    if lane::is_inside_allocator(sp) {
+        count(Counter::NestedCalls);
+        return 0;
+    }
     let Some(thread) = thread::begin(call, sp) else { return 0 };
     thread.size_bytes = size_bytes;
     thread.old_address = old_address;

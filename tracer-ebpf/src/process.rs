@@ -124,6 +124,7 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
             (&raw mut (*entry).v8.kind).write_volatile(0);
             (&raw mut (*entry).code_ranges_count).write_volatile(0);
             (&raw mut (*entry).loader_state_avma).write_volatile(0);
+            (&raw mut (*entry).lane_control_avma).write_volatile(0);
             (&raw mut (*entry).image).write_volatile(image);
         }
     }

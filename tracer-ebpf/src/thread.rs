@@ -230,6 +230,12 @@ pub fn abandon(sp: u64) {
     }
 }
 
+/// The state of the current thread, where it has one, whatever is in flight.
+#[inline(always)]
+pub fn present() -> Option<&'static mut ThreadState> {
+    find(current_tid())
+}
+
 /// Takes the call in flight of the current thread, if the return that leaves the stack pointer at
 /// `sp_after_return` is its own.
 #[inline(always)]

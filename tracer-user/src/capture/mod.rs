@@ -21,7 +21,7 @@ pub use decode::DecodeError;
 pub use meta::{
     BlocksOfStack, Census, Chain, EndReason, FreeChunks, GovernorMeta, GovernorStep,
     GrownContainer, HeapMeta, HeapReading, HeapSpace, Held, HeldSubject, Host, JsHeapMeta,
-    MappedFile, Mark, MemoryLimit, Meta, NodeMeta, PointedFrom, ProcessEnd, ProcessMeta,
+    LaneMeta, MappedFile, Mark, MemoryLimit, Meta, NodeMeta, PointedFrom, ProcessEnd, ProcessMeta,
     PythonObjects, RecordedWarning, Regime, Residency, Settings, SourceLine, TargetMeta,
     TracerMemory, TypeCount, Window,
 };

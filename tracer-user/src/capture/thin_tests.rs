@@ -22,6 +22,8 @@ fn tick(second: u64, stacks: u64, changing: u64) -> Tick {
             allocated_blocks: blocks,
             freed_bytes: blocks / 3 * 64,
             freed_blocks: blocks / 3,
+            allocated_variance: 0,
+            freed_variance: 0,
         }
     };
     let memory = MemorySplit { resident_bytes: (second + 1) << 12, ..MemorySplit::default() };

@@ -291,6 +291,10 @@ pub struct Run {
     /// How.
     #[command(flatten)]
     pub watch: Watch,
+    /// With --sample, do not draw the sample inside the command (by a preloaded library, where it
+    /// takes the shared glibc's allocator), but by probes, as `attach` does.
+    #[arg(long)]
+    pub no_lane: bool,
     /// The command and its arguments.
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

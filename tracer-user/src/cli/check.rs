@@ -46,6 +46,7 @@ fn run(verb: &Check, verbose: u8, quiet: bool) -> Result<u8> {
     // A gate counts everything, unless somebody else depends on the program.
     config.max_overhead = config.max_overhead.filter(|_| verb.watch.max_overhead.is_some());
     config.duration = None;
+    config.lane = !verb.no_lane;
     config.schedule = Some(Schedule {
         ready: verb.ready.clone(),
         cycle: verb.cycle.clone(),

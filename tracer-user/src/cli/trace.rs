@@ -21,13 +21,14 @@ pub fn attach(verb: Attach, verbose: u8, quiet: bool) -> Result<u8> {
         (_, _, Some(unit)) => target::find_by_unit(unit)?,
         (None, None, None) => anyhow::bail!("name a process: a PID, --name or --unit"),
     };
-    watch(Whom::Process(pid), &verb.watch, verbose, quiet)
+    watch(config(Whom::Process(pid), &verb.watch, verbose, quiet), &verb.watch)
 }
 
 /// Starts a command and watches it.
 pub fn run(verb: Run, verbose: u8, quiet: bool) -> Result<u8> {
     session::require_privileges()?;
-    watch(Whom::Command(verb.command), &verb.watch, verbose, quiet)
+    let config = config(Whom::Command(verb.command), &verb.watch, verbose, quiet);
+    watch(Config { lane: !verb.no_lane, ..config }, &verb.watch)
 }
 
 /// What was typed, as it is meant.
@@ -38,6 +39,7 @@ pub(super) fn config(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Con
         duration: watch.duration,
         interval: watch.interval,
         min_size_bytes: watch.min_size,
+        lane: false,
         sample_mean_bytes: watch.sample.unwrap_or(0),
         later_means: watch.sample_at.clone(),
         max_overhead: watch.max_overhead(is_command),
@@ -71,12 +73,11 @@ fn slots_for(stacks: u32) -> u32 {
     stacks.saturating_mul(EPOCHS).max(DEFAULT_MAX_SLOTS)
 }
 
-fn watch(whom: Whom, watch: &Watch, verbose: u8, quiet: bool) -> Result<u8> {
+fn watch(config: Config, watch: &Watch) -> Result<u8> {
     anyhow::ensure!(
         !(watch.exact && matches!(watch.max_overhead, Some(Overhead::Share(_)))),
         "--exact follows every block whatever it costs, and --max-overhead does not; give one of them"
     );
-    let config = config(whom, watch, verbose, quiet);
     let Outcome { recording, folder, .. } = session::watch(config)?;
     let report = report::build(&recording, &growth::Limits::default());
     let detail = if watch.full { Detail::Full } else { Detail::Folded };

@@ -48,7 +48,7 @@ pub fn points_of(
     mappings: bool,
     warnings: &mut Vec<Warning>,
 ) -> Vec<ProbePoint> {
-    if is_dynamic_loader(&file.name()) {
+    if is_dynamic_loader(&file.name()) || super::lane::is_library(file) {
         return Vec::new();
     }
     let mut names = read_names(file);

@@ -190,6 +190,9 @@ impl Function {
     pub const fn argument_count(self) -> usize {
         match self {
             Function::Throw | Function::FullCollection => 0,
+            Function::LaneSettle => 1,
+            Function::LaneDeath => 2,
+            Function::LaneBirth => 5,
             Function::Malloc
             | Function::Free
             | Function::Valloc
@@ -241,6 +244,9 @@ impl Function {
             Function::PyRealloc => "python_realloc",
             Function::PyFree => "python_free",
             Function::FullCollection => "v8_full_collection",
+            Function::LaneBirth => "lane_birth",
+            Function::LaneDeath => "lane_death",
+            Function::LaneSettle => "lane_settle",
             Function::Mmap => "mmap",
             Function::Munmap => "munmap",
             Function::Mremap => "mremap",

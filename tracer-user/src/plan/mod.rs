@@ -7,6 +7,7 @@ pub mod entry;
 pub mod exits;
 pub mod function;
 pub mod jump;
+pub mod lane;
 pub mod loader;
 mod python_objects;
 mod render;
@@ -67,6 +68,12 @@ pub enum Function {
     PyFree,
     /// V8's full garbage collection: (nothing).
     FullCollection,
+    /// Where the fast lane's library says that a drawn block is born.
+    LaneBirth,
+    /// Where it says that one dies, or is about to be reallocated.
+    LaneDeath,
+    /// Where it says what became of the latter.
+    LaneSettle,
     Mmap,
     Munmap,
     Mremap,
@@ -84,6 +91,9 @@ impl Function {
                     | Function::PyFree
                     | Function::Throw
                     | Function::FullCollection
+                    | Function::LaneBirth
+                    | Function::LaneDeath
+                    | Function::LaneSettle
                     | Function::Munmap
             )
     }
@@ -148,6 +158,8 @@ pub struct ProbePlan {
     pub python: Option<PythonRuntime>,
     /// The Node.js in it, whose JavaScript frames are told where its V8 is known.
     pub node: Option<NodeRuntime>,
+    /// Where the control of the fast lane's library is, where that draws the sample.
+    pub lane_control_avma: Option<u64>,
     /// Files that need not be looked at again for one.
     pub files_without_node: node::Settled,
 }
@@ -233,7 +245,15 @@ pub fn make(target: &Target, mappings: bool) -> Result<(ProbePlan, Vec<Warning>)
     warnings.extend(python_warnings);
     let (code_ranges, range_warnings) = code_ranges(target, node.as_ref());
     warnings.extend(range_warnings);
-    Ok((ProbePlan { points, code_ranges, python, node, files_without_node }, warnings))
+    let plan = ProbePlan {
+        points,
+        code_ranges,
+        python,
+        node,
+        lane_control_avma: None,
+        files_without_node,
+    };
+    Ok((plan, warnings))
 }
 
 fn refuse_hazards(target: &Target) -> Result<(), PlanError> {

@@ -38,6 +38,9 @@ pub const fn entry_program(point: &ProbePoint) -> &'static str {
         Function::PyRealloc => "pyrealloc_enter",
         Function::PyFree => "pyfree_enter",
         Function::FullCollection => "fullgc_enter",
+        Function::LaneBirth => "lane_birth",
+        Function::LaneDeath => "lane_death",
+        Function::LaneSettle => "lane_settle",
         Function::Mmap => "mmap_enter",
         Function::Munmap => "munmap_enter",
         Function::Mremap => "mremap_enter",
@@ -103,7 +106,12 @@ pub fn scope(tgid: u32) -> UProbeScope {
 /// realloc before malloc, because the one may call the other.
 const fn rank(function: Function) -> u32 {
     match function {
-        Function::Free | Function::PyFree | Function::Throw | Function::Munmap => 0,
+        Function::Free
+        | Function::PyFree
+        | Function::Throw
+        | Function::LaneDeath
+        | Function::LaneSettle
+        | Function::Munmap => 0,
         Function::Realloc
         | Function::Reallocarray
         | Function::Reallocf

@@ -132,6 +132,14 @@ impl ProcessTable {
         });
     }
 
+    /// Where the fast lane's library in it has its control, if there is one; see [`ProcessEntry`].
+    pub fn set_lane(&self, index: u32, control_avma: Option<u64>) {
+        // SAFETY: an aligned field of element `index`.
+        self.entries.update(index as usize, |entry| unsafe {
+            (&raw mut (*entry).lane_control_avma).write_volatile(control_avma.unwrap_or(0));
+        });
+    }
+
     /// Replaces the executable ranges of a process (sorted, not overlapping). What exceeds the
     /// table is left out; the number of those is returned.
     pub fn set_code_ranges(&mut self, index: u32, ranges: &[CodeRange]) -> usize {

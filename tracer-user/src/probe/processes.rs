@@ -46,6 +46,7 @@ impl Probes {
     ) -> Result<(u32, Vec<Warning>), ProbeError> {
         let image = self.next_image()?;
         let index = self.table.add(tgid, image, plan.python_layout(), plan.v8_layout())?;
+        self.table.set_lane(index, plan.lane_control_avma);
         let traced = Traced {
             index,
             links: self.reach.enter(tgid),
@@ -77,6 +78,7 @@ impl Probes {
         if anew {
             self.detacher.take(traced.links.take());
         }
+        self.table.set_lane(traced.index, plan.lane_control_avma);
         self.table.set_python(traced.index, plan.python_layout());
         self.table.set_v8(traced.index, plan.v8_layout());
         let warnings = self.set_code_ranges(tgid, &plan.code_ranges, tables);

@@ -79,6 +79,11 @@ impl Probes {
         self.control.get(0).map_or(0, |control| unpack_present(control.present).0)
     }
 
+    /// Number of the regime that births belong to now.
+    pub fn regime_number(&self) -> u32 {
+        self.control.get(0).map_or(0, |control| unpack_present(control.present).1)
+    }
+
     /// Births are followed as `regime` says from now on, in an epoch that begins with it.
     ///
     /// # Errors

@@ -100,6 +100,7 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
         processes,
         children_missed: recording.meta.children_missed,
         merged_sites,
+        lane: recording.meta.lane.clone(),
         python_objects: None,
         node: recording.meta.node.clone(),
         v8_heaps: v8::heaps(recording, limits),

@@ -63,6 +63,7 @@ pub fn describe(config: &Config, started: &Started) -> Meta {
                 })
                 .collect(),
         },
+        lane: started.lane.recorded(),
         regimes: vec![regime::recorded(&regime::first(config), 0, 0, regime::AS_ASKED)],
         governor: started.governed.as_ref().map(Governed::meta),
         end: EndReason::Unknown,

@@ -8,10 +8,16 @@ use super::{
     Config, cycle_commands,
     descriptor::raise_limit,
     guardian::Guardian,
-    js_heap, python_objects,
+    js_heap,
+    lane::{Lane, Library, Line},
+    python_objects, regime,
     setup::{self, Started},
 };
-use crate::{plan::loader, probe::Probes, warning::Warning};
+use crate::{
+    plan::{self, loader},
+    probe::Probes,
+    warning::Warning,
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
     ffi::OsString,
@@ -23,6 +29,8 @@ use std::{
 /// System calls that the loader makes between mapping the last library and running any of their
 /// code: it sets the thread pointer up (glibc), or the thread's identity.
 const LIBRARIES_ARE_MAPPED: [i64; 2] = [libc::SYS_arch_prctl, libc::SYS_set_tid_address];
+/// Number of the regime that a session begins with.
+const FIRST_REGIME: u32 = 0;
 /// A loader that has made this many system calls without coming there is none that we know.
 const MAX_LOADER_CALLS: u32 = 50_000;
 
@@ -31,12 +39,42 @@ const MAX_LOADER_CALLS: u32 = 50_000;
 /// # Errors
 /// When it cannot be started or traced; it is killed then.
 pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)> {
+    let library = Library::ready(config).context("making the library of the fast lane")?;
+    let (held, mut started) = hold(command, config, library.as_ref())?;
+    if library.is_none() {
+        return follow(held, started, config);
+    }
+    match plan::lane::take(&started.target, &mut started.plan) {
+        Ok(()) => {
+            started.lane = Lane::Taken;
+            follow(held, started, config)
+        }
+        Err(refusal) => {
+            // It has run nothing but its loader.
+            drop(held);
+            let (held, mut started) = hold(command, config, None)?;
+            started.lane = Lane::Refused(refusal.to_string());
+            started.warnings.extend(started.lane.warning());
+            follow(held, started, config)
+        }
+    }
+}
+
+/// Starts the command and holds it where its allocator is mapped and has not run.
+fn hold(
+    command: &[OsString],
+    config: &Config,
+    library: Option<&Library>,
+) -> Result<(Held, Started)> {
     let (program, arguments) = command.split_first().context("no command to run")?;
     let mut builder = Command::new(program);
     builder.args(arguments).envs(python_objects::environment(config));
     builder.envs(js_heap::environment(config));
     if config.schedule.is_some() {
         cycle_commands::set_apart(&mut builder)?;
+    }
+    if let Some(library) = library {
+        library.preload_into(&mut builder);
     }
     // SAFETY: ptrace(PTRACE_TRACEME) and nothing else happens between fork and exec; it is a bare
     // system call.
@@ -53,11 +91,23 @@ pub fn start(command: &[OsString], config: &Config) -> Result<(Started, Probes)>
         (libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL) as usize,
     )
     .context("taking hold of the command")?;
-    let mut started = held.wait_for_allocator(config)?;
+    let started = held.wait_for_allocator(config)?;
+    Ok((held, started))
+}
+
+/// Places the probes into a command that is held, and lets it go.
+fn follow(held: Held, mut started: Started, config: &Config) -> Result<(Started, Probes)> {
     // Before anything is loaded, so that it inherits nothing.
     let guardian = Guardian::of(held.pid);
     let mut probes = setup::load(&mut started, config)?;
     started.image = probes.attach(&started.plan)?;
+    if let Some(control_avma) = started.plan.lane_control_avma {
+        let line =
+            Line::open(held.pid, control_avma).context("reaching the fast lane's library")?;
+        line.order(FIRST_REGIME, &regime::first(config))
+            .context("beginning the sample of the fast lane")?;
+        started.line = Some(line);
+    }
     hold_at_loads(&mut started, &mut probes, guardian);
     started.child = Some(held.release()?);
     Ok((started, probes))

@@ -20,6 +20,7 @@ mod images;
 mod insistence;
 mod js_heap;
 mod js_names;
+mod lane;
 mod late_node;
 mod late_python;
 mod launch;
@@ -87,6 +88,8 @@ pub struct Config {
     pub interval: Duration,
     /// Blocks smaller than this are not followed.
     pub min_size_bytes: u64,
+    /// Whether the sample of a command may be drawn inside it.
+    pub lane: bool,
     /// Mean distance between two samples of allocated bytes, bytes; 0 for none: every block is
     /// followed.
     pub sample_mean_bytes: u64,

@@ -3,6 +3,7 @@
 
 use super::{
     descriptor::pidfd,
+    lane::{Lane, Line},
     measure,
     python_objects::Observer,
     setup::{self, Started},
@@ -175,6 +176,10 @@ impl Session {
             Err(error) => return Ok(Outcome::Refused(error.to_string())),
         };
         started.image = image;
+        if let Some(control_avma) = started.plan.lane_control_avma {
+            // A child that has called exec meanwhile is no longer in the lane.
+            started.line = Line::open(tgid, control_avma).ok();
+        }
         for warning in &warnings {
             self.recorder.warn(warning)?;
         }
@@ -189,6 +194,7 @@ impl Session {
         };
         let exec_unseen = !started.target.keeps_its_code() && started.target.is_alive();
         self.processes.enter(meta, started, exit)?;
+        self.processes.order(self.probes.regime_number(), &self.regime);
         if let Some(unseen_ns) = unseen_ns {
             let unseen = units::duration(unseen_ns);
             self.recorder.console.say(&format!("follows process {tgid}, {unseen} after its fork"));
@@ -222,7 +228,12 @@ impl Session {
         }
         let open = self.processes.target_of(parent).or_else(|| self.processes.target_of(self.tgid));
         let open = open.map(|target| target.files.clone()).unwrap_or_default();
-        setup::prepare_beside(tgid, &open, &self.config)
+        let mut started = setup::prepare_beside(tgid, &open, &self.config)?;
+        if self.config.lane {
+            // It may have been forked from a command in the fast lane; else it is not taken.
+            let _ = plan::lane::take(&started.target, &mut started.plan);
+        }
+        Ok(started)
     }
 
     fn plan_forked(&self, tgid: u32, parent: u32) -> Option<Started> {
@@ -242,6 +253,8 @@ impl Session {
             child: None,
             governed: None,
             guardian: None,
+            lane: Lane::default(),
+            line: None,
         })
     }
 

@@ -5,6 +5,7 @@ use super::{
     address_space::AddressSpace,
     descriptor::{pidfd, readable},
     images::Images,
+    lane::Line,
     late_node::LateNode,
     late_python::LatePython,
     measure,
@@ -19,13 +20,16 @@ use crate::{
     runtime::Runtimes,
     symbol::Resolver,
     target::Target,
-    tick::{MemorySplit, ProcessReading},
+    tick::{Counters, MemorySplit, ProcessReading},
     warning::Warning,
 };
 use anyhow::{Context as _, Result};
 use std::{collections::BTreeMap, os::fd::OwnedFd, process::Child, time::Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tracer_common::record::{Mapping, mapping_op};
+use tracer_common::{
+    record::{Mapping, mapping_op},
+    regime::Regime,
+};
 
 /// A process that is followed.
 pub struct Followed {
@@ -35,6 +39,8 @@ pub struct Followed {
     pub image: u32,
     /// What is probed in it.
     pub plan: ProbePlan,
+    /// To the fast lane's library in it, of its present image.
+    line: Option<Line>,
     address_space: AddressSpace,
     late_python: LatePython,
     late_node: LateNode,
@@ -73,6 +79,8 @@ pub struct Processes {
     last_readings: Vec<ProcessReading>,
     /// Children that were never followed.
     pub(super) missed: u64,
+    /// What [`Self::add_lane_losses`] said last.
+    lane_set_full: u64,
     endings: (UnboundedSender<u32>, UnboundedReceiver<u32>),
 }
 
@@ -85,6 +93,7 @@ impl Default for Processes {
             metas: Vec::new(),
             last_readings: Vec::new(),
             missed: 0,
+            lane_set_full: 0,
             endings: unbounded_channel(),
         }
     }
@@ -126,7 +135,7 @@ impl Processes {
         started: Started,
         exit: OwnedFd,
     ) -> Result<Option<Child>> {
-        let Started { target, plan, image, forked_from, child, .. } = started;
+        let Started { target, plan, image, forked_from, child, line, .. } = started;
         let late_python = LatePython::new(plan.python.as_ref(), child.is_some());
         let number = self.metas.len() as u32;
         let exit = readable(exit).context("watching for the end of a process")?;
@@ -142,6 +151,7 @@ impl Processes {
             number,
             image,
             plan,
+            line,
             address_space: AddressSpace::new(target.tgid),
             late_python,
             late_node: LateNode::new(&target),
@@ -180,6 +190,9 @@ impl Processes {
         let Some(target) = self.target_of(tgid).cloned() else { return };
         if let Some(followed) = self.followed.get_mut(&tgid) {
             self.images.end(std::mem::replace(&mut followed.image, image));
+            // The new one is another program.
+            followed.line = None;
+            followed.plan.lane_control_avma = None;
             self.metas[followed.number as usize].images.push(image);
             self.images.begin(image, &target, Runtimes::default(), None);
         }
@@ -287,6 +300,33 @@ impl Processes {
             readings.extend(followed.reading());
         }
         readings
+    }
+
+    /// Tells the fast lane's libraries how to draw from now on.
+    pub fn order(&mut self, number: u32, regime: &Regime) {
+        for followed in self.followed.values() {
+            if let Some(line) = &followed.line {
+                // A program that is gone draws nothing any more.
+                let _ = line.order(number, regime);
+            }
+        }
+    }
+
+    /// Lets them draw nothing any more.
+    pub fn hang_up(&mut self) {
+        self.followed
+            .values()
+            .filter_map(|followed| followed.line.as_ref())
+            .for_each(Line::hang_up);
+    }
+
+    /// Adds the blocks that the fast lane has drawn and could not follow, where there is a lane.
+    pub fn add_lane_losses(&mut self, counters: &mut Counters) {
+        let lines = self.followed.values_mut().filter_map(|followed| followed.line.as_mut());
+        let Some(now) = lines.map(Line::set_full_blocks).max() else { return };
+        // Children begin with what their parent had counted, and go on by themselves: at least this.
+        self.lane_set_full = self.lane_set_full.max(now);
+        counters.user.insert("lane_set_full_blocks".into(), self.lane_set_full);
     }
 
     /// Writes who was followed into the recording.

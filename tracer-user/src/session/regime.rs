@@ -69,6 +69,8 @@ impl Session {
         let epoch = self.epochs.begin_with_regime(now);
         self.probes.begin_regime(&regime, epoch)?;
         self.regime = regime;
+        // Behind the kernel side: what is drawn meanwhile says by which regime.
+        self.processes.order(self.probes.regime_number(), &regime);
         let recorded = recorded(&regime, now.as_nanos() as u64, epoch, why);
         self.recorder.recording.meta.regimes.push(recorded);
         Ok(())

@@ -1,6 +1,12 @@
 //! From a process to attached probes.
 
-use super::{Config, governor::Governed, guardian::Guardian, python_objects, regime};
+use super::{
+    Config,
+    governor::Governed,
+    guardian::Guardian,
+    lane::{Lane, Line},
+    python_objects, regime,
+};
 use crate::{
     plan::{self, PlanError, ProbePlan},
     probe::{Probes, Settings},
@@ -32,6 +38,10 @@ pub struct Started {
     pub governed: Option<Governed>,
     /// Whoever continues it, should this session die while it is stopped.
     pub guardian: Option<Guardian>,
+    /// How its sample is drawn.
+    pub lane: Lane,
+    /// To the fast lane's library in it.
+    pub line: Option<Line>,
 }
 
 /// Discovers and plans.
@@ -65,6 +75,8 @@ pub fn prepare_beside(
         child: None,
         governed: None,
         guardian: None,
+        lane: Lane::default(),
+        line: None,
     })
 }
 

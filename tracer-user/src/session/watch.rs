@@ -241,6 +241,7 @@ impl Session {
         if self.first_threads.count() > 0 {
             tick.counters.user.insert("first_threads_ended".into(), self.first_threads.count());
         }
+        self.processes.add_lane_losses(&mut tick.counters);
         if let Some(js_heap) = &mut self.js_heap {
             js_heap.add_to(&mut tick);
         }
@@ -358,6 +359,7 @@ impl Session {
         self.recorder.console.finish();
         let duration = self.began.elapsed();
         let copies = self.copy_heaps();
+        self.processes.hang_up();
         let placed = self.probes.detach();
         if placed > MANY_PROBES {
             self.recorder.console.say(&format!(

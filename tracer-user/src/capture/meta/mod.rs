@@ -60,12 +60,24 @@ pub struct Meta {
     /// How births were followed, from one moment to the next; the first from the beginning. Empty
     /// in captures before version 4, which know one: every block from `settings.min_size_bytes`.
     pub regimes: Vec<Regime>,
+    /// Whether the sample of a command was drawn inside it; `None` where that was not asked for.
+    pub lane: Option<LaneMeta>,
     /// Moments that have a meaning, in the order of time.
     pub marks: Vec<Mark>,
     /// Lines of source code that findings point at.
     pub source_lines: Vec<SourceLine>,
     /// Heaps that were looked at from outside, the target's first.
     pub heaps: Vec<HeapMeta>,
+}
+
+/// How the sample of a command was drawn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LaneMeta {
+    /// By the fast lane's library, inside the command; else by probes.
+    pub taken: bool,
+    /// Why not, where it was not.
+    pub reason: Option<String>,
 }
 
 /// The V8 of a target, at the session's end.

@@ -28,6 +28,9 @@ grew. Never 0 unless every cycle ran and everything was seen.";
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "command"]))]
 pub struct Check {
+    /// With --sample, do not draw the sample inside the command, but by probes.
+    #[arg(long)]
+    pub no_lane: bool,
     /// A process that runs already, instead of a command. It is left running.
     #[arg(long, value_name = "PID")]
     pub pid: Option<u32>,

@@ -8,8 +8,8 @@ pub use heap::*;
 pub use ledger::*;
 
 use crate::capture::{
-    EndReason, GovernorMeta, HeapMeta, Host, NodeMeta, ProcessEnd, PythonObjects, Regime, Settings,
-    TargetMeta, TracerMemory, Window,
+    EndReason, GovernorMeta, HeapMeta, Host, LaneMeta, NodeMeta, ProcessEnd, PythonObjects, Regime,
+    Settings, TargetMeta, TracerMemory, Window,
 };
 use crate::stack::FrameKind;
 use serde::Serialize;
@@ -69,6 +69,8 @@ pub struct Report {
     /// Where more than one process was followed: sites with the same stack in several processes,
     /// as one. Growing ones first, then by live bytes.
     pub merged_sites: Vec<MergedSite>,
+    /// Whether the sample of a command was drawn inside it; `None` where that was not asked for.
+    pub lane: Option<LaneMeta>,
     /// `None` where the target runs no Python.
     pub python_objects: Option<PythonObjects>,
     /// What the target's V8 told of itself; `None` where it was not asked, or there is none.

@@ -86,6 +86,12 @@ pub(in crate::report) fn cost(report: &Report) -> Vec<String> {
         }
     }];
     told.extend(super::governor::steps(report));
+    if report.lane.as_ref().is_some_and(|lane| lane.taken) {
+        told.push(
+            "the sample was drawn inside the command (fast lane): only what was drawn met a probe"
+                .to_owned(),
+        );
+    }
     if let Some(tracer) = report.tracer {
         let (own, maps) =
             (units::bytes(tracer.resident_bytes), units::bytes(tracer.kernel_map_bytes));
