@@ -1,6 +1,6 @@
 //! Kernel memory of our maps, as the kernel itself accounts it.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// Bytes of all BPF maps that this process holds open.
 ///
@@ -14,17 +14,15 @@ pub fn of_open_maps() -> u64 {
 
 fn of_descriptors(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
-        .filter_map(|text| map_bytes(&text))
-        .sum()
+    let texts = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+    // A map may have several descriptors.
+    texts.filter_map(|text| map_bytes(&text)).collect::<BTreeMap<u64, u64>>().values().sum()
 }
 
-/// The `memlock` of a descriptor that is a map.
-fn map_bytes(fdinfo: &str) -> Option<u64> {
-    fdinfo.lines().find(|line| line.starts_with("map_id:"))?;
-    let line = fdinfo.lines().find_map(|line| line.strip_prefix("memlock:"))?;
-    line.trim().parse().ok()
+/// Number and `memlock` of a descriptor's map, where it has one.
+fn map_bytes(fdinfo: &str) -> Option<(u64, u64)> {
+    let field = |name| fdinfo.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
+    Some((field("map_id:")?, field("memlock:")?))
 }
 
 #[cfg(test)]
@@ -33,7 +31,10 @@ mod tests {
 
     #[test]
     fn only_maps_count() {
-        assert_eq!(map_bytes("pos:\t0\nmap_type:\t2\nmemlock:\t4096\nmap_id:\t7\n"), Some(4096));
+        assert_eq!(
+            map_bytes("pos:\t0\nmap_type:\t2\nmemlock:\t4096\nmap_id:\t7\n"),
+            Some((7, 4096))
+        );
         assert_eq!(map_bytes("pos:\t0\nprog_type:\t2\nmemlock:\t4096\nprog_id:\t7\n"), None);
         assert_eq!(map_bytes(""), None);
     }
