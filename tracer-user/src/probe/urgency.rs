@@ -2,6 +2,9 @@
 //! On a machine that has other work whoever holds them may have to give up its processor: so this
 //! thread goes before ordinary ones meanwhile.
 
+/// Above the lowest real-time priority, which targets may have themselves; below that of interrupts.
+const PRIORITY: i32 = 5;
+
 /// As long as it lives, this thread is scheduled before all ordinary ones, where that is permitted.
 /// It belongs around what sleeps or is done in microseconds.
 pub struct Urgency {
@@ -14,7 +17,7 @@ impl Urgency {
         // SAFETY: asks about this thread alone.
         let is_ordinary = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
         // Children are ordinary again.
-        let raised = is_ordinary && set(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, 1);
+        let raised = is_ordinary && set(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, PRIORITY);
         Self { raised }
     }
 }
