@@ -16,8 +16,8 @@ fn tick(second: u64) -> Tick {
         allocated_blocks: second,
         freed_bytes: 0,
         freed_blocks: 0,
-        allocated_variance: second * 7,
-        freed_variance: second * 2,
+        allocated_variance: 7 + second,
+        freed_variance: second,
     };
     let mut tick = Tick { at_ns: second * 1_000_000_000, sites: vec![site], ..Tick::default() };
     tick.counters.kernel[0] = second;
