@@ -165,7 +165,7 @@ fn all_is_told_in_full() {
         assert!(folded.contains("leak_4 (") && !folded.contains("leak_5 ("), "{folded}");
         assert!(folded.contains("3 more growing places are shown by"), "{folded}");
         assert!(folded.contains("reason 4 of 0") && !folded.contains("reason 5 of 0"), "{folded}");
-        assert!(folded.contains("1 more frame") && folded.contains("16 more counters"), "{folded}");
+        assert!(folded.contains("1 more frame") && folded.contains("17 more counters"), "{folded}");
         assert!(full.contains("leak_7 ("), "{full}");
         assert!(full.contains("reason 6 of 7") && !full.contains("more frame"), "{full}");
         for name in report.losses.keys() {
