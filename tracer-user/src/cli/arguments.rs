@@ -33,7 +33,8 @@ Examples:
   outlive report findings/capture.outlive --format svg --view growth -o growth.svg
 
 Exit codes: 0 done; 1 growth found and --fail-on-growth given; 2 could not run;
-3 inconclusive (window too short, or something was lost)."
+3 inconclusive (window too short, something was lost, or the probes
+were out for most of it to hold --max-overhead)."
 )]
 pub struct Arguments {
     /// Say more on stderr; twice: debug messages, those of the kernel side included.
