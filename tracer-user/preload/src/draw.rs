@@ -8,7 +8,7 @@ use crate::shared::{LaneThread, unpack_order};
 use crate::thread::{CONTROL, own};
 
 /// Decides for a block of `size` bytes of the present thread; the order by which it is drawn.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn draws(size: u64) -> Option<u64> {
     let (thread, offset) = own();
     // SAFETY: the present thread's own memory, which nobody else touches; a signal handler that

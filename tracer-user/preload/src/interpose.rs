@@ -238,16 +238,19 @@ framed!(valloc, valloc_body, "rsi", "valloc");
 framed!(pvalloc, pvalloc_body, "rsi", "pvalloc");
 
 unsafe extern "C" fn malloc_body(size: usize, caller: &Caller) -> *mut c_void {
+    let order = draws(size as u64);
     // SAFETY: glibc's own function, with the caller's arguments; so below.
     let block = unsafe { MALLOC(size) };
-    born(block, size, caller)
+    born(block, size, order, caller)
 }
 
 unsafe extern "C" fn calloc_body(items: usize, size: usize, caller: &Caller) -> *mut c_void {
+    // A product that overflows is refused.
+    let bytes = items.wrapping_mul(size);
+    let order = draws(bytes as u64);
     // SAFETY: as above.
     let block = unsafe { CALLOC(items, size) };
-    // A product that overflows is refused.
-    born(block, items.wrapping_mul(size), caller)
+    born(block, bytes, order, caller)
 }
 
 unsafe extern "C" fn realloc_body(old: *mut c_void, size: usize, caller: &Caller) -> *mut c_void {
@@ -258,6 +261,7 @@ unsafe extern "C" fn realloc_body(old: *mut c_void, size: usize, caller: &Caller
         // SAFETY: a no-op.
         unsafe { site::death(address, 1) };
     }
+    let order = draws(size as u64);
     // SAFETY: as above.
     let block = unsafe { REALLOC(old, size) };
     if is_held {
@@ -271,7 +275,7 @@ unsafe extern "C" fn realloc_body(old: *mut c_void, size: usize, caller: &Caller
         // SAFETY: as above.
         unsafe { site::settle(u64::from(lives)) };
     }
-    born(block, size, caller)
+    born(block, size, order, caller)
 }
 
 unsafe extern "C" fn reallocarray_body(
@@ -296,20 +300,22 @@ unsafe extern "C" fn posix_memalign_body(
     if !alignment.is_power_of_two() || alignment < size_of::<usize>() {
         return EINVAL;
     }
+    let order = draws(size as u64);
     // SAFETY: as above.
     let block = unsafe { MEMALIGN(alignment, size) };
     if block.is_null() {
         return ENOMEM;
     }
     // SAFETY: the program's own place for it.
-    unsafe { *result = born(block, size, caller) };
+    unsafe { *result = born(block, size, order, caller) };
     0
 }
 
 unsafe extern "C" fn memalign_body(alignment: usize, size: usize, caller: &Caller) -> *mut c_void {
+    let order = draws(size as u64);
     // SAFETY: as above.
     let block = unsafe { MEMALIGN(alignment, size) };
-    born(block, size, caller)
+    born(block, size, order, caller)
 }
 
 /// glibc's is memalign, which rounds an alignment up; from 2.38 on it refuses one that is no power
@@ -328,15 +334,17 @@ unsafe extern "C" fn aligned_alloc_body(
 }
 
 unsafe extern "C" fn valloc_body(size: usize, caller: &Caller) -> *mut c_void {
+    let order = draws(size as u64);
     // SAFETY: as above.
     let block = unsafe { VALLOC(size) };
-    born(block, size, caller)
+    born(block, size, order, caller)
 }
 
 unsafe extern "C" fn pvalloc_body(size: usize, caller: &Caller) -> *mut c_void {
+    let order = draws(size as u64);
     // SAFETY: as above.
     let block = unsafe { PVALLOC(size) };
-    born(block, size, caller)
+    born(block, size, order, caller)
 }
 
 /// A block that may be a drawn one is about to be freed.
@@ -347,13 +355,13 @@ extern "C" fn freed(address: u64) {
     }
 }
 
-/// What glibc has given: draws, and says so. What it has refused is not drawn.
-fn born(block: *mut c_void, size: usize, caller: &Caller) -> *mut c_void {
+/// What glibc has given is drawn by `order`, or not at all: says so. What it has refused is not.
+///
+/// Whether a block is drawn is decided before glibc is called: from then on the kernel side knows
+/// where threads note that they are inside it.
+fn born(block: *mut c_void, size: usize, order: Option<u64>, caller: &Caller) -> *mut c_void {
     let (address, size) = (block as u64, size as u64);
-    if block.is_null() {
-        return block;
-    }
-    let Some(order) = draws(size) else { return block };
+    let Some(order) = order.filter(|_| !block.is_null()) else { return block };
     if DRAWN.insert(address) {
         // As it is when the allocator's function has returned.
         let sp = core::ptr::from_ref(caller) as u64 + size_of::<Caller>() as u64;
