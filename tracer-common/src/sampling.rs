@@ -98,7 +98,7 @@ pub fn weight(size_bytes: u64, mean_bytes: u64) -> Weight {
     Weight {
         bytes: ((size_bytes << 32) + chance / 2) / chance,
         blocks: ((CERTAIN << 16) + chance / 2) / chance,
-        variance: ((bytes * bytes >> 16) * (CERTAIN - chance)) >> 32,
+        variance: (((bytes * bytes) >> 16) * (CERTAIN - chance)) >> 32,
     }
 }
 

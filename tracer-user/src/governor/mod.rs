@@ -339,14 +339,15 @@ impl Governor {
         if is_spent {
             return Some(self.leave(now_ns, Step::Windows));
         }
-        if length_ns >= RATE_NS && now_ns >= self.not_before_ns {
-            if let Some(rung) = self.rung_that_fits(0, FITS_WELL) {
-                self.rung = rung;
-                self.on_trial = true;
-                self.not_before_ns = now_ns + SETTLE_NS;
-                let step = self.rungs.get(rung).map_or(Step::Asked, |rung| rung.step);
-                return Some(self.decide(now_ns, Order::Regime(rung), step));
-            }
+        if length_ns >= RATE_NS
+            && now_ns >= self.not_before_ns
+            && let Some(rung) = self.rung_that_fits(0, FITS_WELL)
+        {
+            self.rung = rung;
+            self.on_trial = true;
+            self.not_before_ns = now_ns + SETTLE_NS;
+            let step = self.rungs.get(rung).map_or(Step::Asked, |rung| rung.step);
+            return Some(self.decide(now_ns, Order::Regime(rung), step));
         }
         (length_ns >= LONGEST_WINDOW_NS && self.rung_that_fits(self.rung, FITS).is_none())
             .then(|| self.leave(now_ns, Step::Windows))

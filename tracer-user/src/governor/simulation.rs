@@ -119,13 +119,13 @@ fn tight(_: f64) -> f64 {
 }
 /// Jumps by a thousand every five seconds.
 fn jumping(second: f64) -> f64 {
-    if (second / 5.0) as u64 % 2 == 0 { 1e3 } else { 1e6 }
+    if ((second / 5.0) as u64).is_multiple_of(2) { 1e3 } else { 1e6 }
 }
 fn jumping_the_other_way(second: f64) -> f64 {
     if (second / 5.0) as u64 % 2 == 1 { 1e3 } else { 1e6 }
 }
 fn jumping_out_of_step(second: f64) -> f64 {
-    if (second / 3.7) as u64 % 2 == 0 { 2e3 } else { 2e6 }
+    if ((second / 3.7) as u64).is_multiple_of(2) { 2e3 } else { 2e6 }
 }
 fn bursts(second: f64) -> f64 {
     if second % 7.0 < 0.4 { 1e9 } else { 10.0 }

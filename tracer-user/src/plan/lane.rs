@@ -96,7 +96,7 @@ fn sound(target: &Target, plan: &ProbePlan) -> Result<(), Refusal> {
     for point in plan.points.iter().filter(|point| is_allocators(point.function)) {
         let file = point.display_path.display().to_string();
         let found = target.files.values().find(|file| file.open_path == point.file);
-        let is_shared_libc = found.is_some_and(|file| is_libc(file));
+        let is_shared_libc = found.is_some_and(is_libc);
         if !is_shared_libc {
             return Err(Refusal::OtherAllocator { file });
         }

@@ -9,6 +9,7 @@ mod cycles;
 mod describe;
 mod descriptor;
 mod epoch;
+mod finish;
 mod first_thread;
 mod governor;
 mod guardian;

@@ -4,16 +4,15 @@ use super::{
     Config, Outcome,
     console::{Console, Ending},
     cycles::{self, Cycles},
-    describe::{describe, mapped_files},
+    describe::describe,
     descriptor::{readable, sleep_until},
     epoch::Epochs,
     first_thread::FirstThreads,
     governor::{self, Governed},
     heap::Heap,
     held::Held,
-    insistence,
     js_heap::{self, JsHeap},
-    js_names, measure,
+    measure,
     output::Folder,
     processes::Processes,
     python_objects::Observer,
@@ -21,33 +20,25 @@ use super::{
     regime,
     residency::Residencies,
     setup::Started,
-    source_lines::SourceRoots,
     v8_outside::V8Outside,
 };
 use crate::{
-    capture::{EndReason, TracerMemory},
+    capture::EndReason,
     probe::{Event, Probes, kernel_memory_bytes},
-    stack::{Domain, RawStack},
-    symbol::Resolver,
-    warning::Warning,
+    stack::RawStack,
 };
 use anyhow::{Context as _, Result};
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
-use tracer_common::{counter::Counter, regime::Regime, slot::UNATTRIBUTED_STACK};
+use tracer_common::regime::Regime;
 
 /// How long our programs are timed at a stretch, and how often.
 const OVERHEAD_WINDOW: Duration = Duration::from_millis(200);
 const OVERHEAD_PERIOD: Duration = Duration::from_secs(5);
 /// How long new stacks are looked at before a tick gets its turn.
-const AT_A_STRETCH: Duration = Duration::from_millis(50);
-/// How long stacks that wait are looked at when the session ends. The target goes on making new
-/// ones meanwhile, perhaps faster than they can be looked at.
-const AT_THE_END: Duration = Duration::from_secs(10);
-/// Probes whose removal is worth a word, since it takes the kernel some 80 ms each.
-const MANY_PROBES: usize = 40;
+pub(super) const AT_A_STRETCH: Duration = Duration::from_millis(50);
 
 /// Watches until the end, then detaches and hands back what was seen.
 pub async fn watch(
@@ -67,30 +58,30 @@ pub struct Session {
     pub(super) config: Config,
     pub(super) probes: Probes,
     /// The command, where we started it. Behind the probes, since they stop it.
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     pub(super) processes: Processes,
     pub(super) recorder: Recorder,
     /// New stacks that have not been looked at.
-    unobserved: VecDeque<RawStack>,
+    pub(super) unobserved: VecDeque<RawStack>,
     /// Those that were still there at the end.
-    not_looked_at: u64,
+    pub(super) not_looked_at: u64,
     pub(super) epochs: Epochs,
     /// How births are followed now; changed by `begin_regime`.
     pub(super) regime: Regime,
     pub(super) began: Instant,
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
-    early_children: usize,
+    pub(super) early_children: usize,
     pub(super) child: Option<std::process::Child>,
     overhead_next: Instant,
     overhead_until: Option<Instant>,
-    kernel_peak_bytes: u64,
+    pub(super) kernel_peak_bytes: u64,
     pub(super) python_objects: Option<Observer>,
     first_threads: FirstThreads,
     pub(super) js_heap: Option<JsHeap>,
     v8_outside: V8Outside,
     pub(super) cycles: Option<Cycles>,
-    residencies: Residencies,
+    pub(super) residencies: Residencies,
     pub(super) governed: Option<Governed>,
     /// By process: the target's from the beginning, those of others once they are seen to grow.
     pub(super) heaps: BTreeMap<u32, Heap>,
@@ -223,7 +214,7 @@ impl Session {
     }
 
     /// What has come to the processes without an event.
-    fn look_around(&mut self) -> Result<()> {
+    pub(super) fn look_around(&mut self) -> Result<()> {
         let warnings = self.processes.look_for_python(&mut self.probes);
         warnings.iter().try_for_each(|warning| self.recorder.warn(warning))?;
         let warnings = self.first_threads.look(self.processes.followed.keys().copied());
@@ -232,7 +223,7 @@ impl Session {
     }
 
     /// Reads what changed since the last time.
-    fn read(&mut self, is_last: bool) -> Result<()> {
+    pub(super) fn read(&mut self, is_last: bool) -> Result<()> {
         let now = self.began.elapsed();
         let mut tick = self.probes.tick(now.as_nanos() as u64)?;
         if self.not_looked_at > 0 {
@@ -276,7 +267,7 @@ impl Session {
         self.take_events_until(Instant::now() + AT_A_STRETCH)
     }
 
-    fn take_events_until(&mut self, until: Instant) -> Result<()> {
+    pub(super) fn take_events_until(&mut self, until: Instant) -> Result<()> {
         loop {
             let mut stacks = Vec::new();
             for event in self.probes.drain() {
@@ -326,130 +317,9 @@ impl Session {
     }
 
     /// Code that was mapped since is walked and named from now on.
-    fn look_at_mappings(&mut self, tgid: Option<u32>) -> Result<()> {
+    pub(super) fn look_at_mappings(&mut self, tgid: Option<u32>) -> Result<()> {
         let warnings = self.processes.look_at_mappings(tgid, &mut self.probes);
         warnings.iter().try_for_each(|warning| self.recorder.warn(warning))
-    }
-
-    fn finish(mut self, reason: EndReason) -> Result<Outcome> {
-        self.end_governor();
-        self.probes.close_overhead_window();
-        self.probes.let_loads_pass();
-        insistence::listen();
-        self.take_events_until(Instant::now() + AT_THE_END)?;
-        self.look_around()?;
-        for tgid in self.processes.behind() {
-            self.look_at_mappings(Some(tgid))?;
-        }
-        self.take_events()?;
-        self.keep_unobserved()?;
-        self.finish_js_heap()?;
-        self.take_events_until(Instant::now() + AT_A_STRETCH)?;
-        // The last reading is the window's end: it comes before detaching, while all probes act.
-        self.read(true)?;
-        let doubts: Vec<Warning> =
-            self.processes.images.resolvers().filter_map(Resolver::doubts).collect();
-        doubts.iter().try_for_each(|warning| self.recorder.warn(warning))?;
-        if let Some(observer) = &mut self.python_objects {
-            observer.look(true);
-        }
-        if let Some(held) = &mut self.held {
-            held.end();
-        }
-        self.recorder.console.finish();
-        let duration = self.began.elapsed();
-        let copies = self.copy_heaps();
-        self.processes.hang_up();
-        let placed = self.probes.detach();
-        if placed > MANY_PROBES {
-            self.recorder.console.say(&format!(
-                "taking out {placed} probes, for which the kernel needs about {:.0} s",
-                placed as f64 * 0.08
-            ));
-        }
-        self.finish_js_retainers()?;
-        // A command of `check` goes at once, and with it what the copies do not hold.
-        let heaps = self.evaluated_heaps(copies);
-        let story = self.end_cycles(reason);
-        if let Some(child) = self.child.as_mut().filter(|_| story.is_none()) {
-            match child.try_wait().ok().flatten() {
-                Some(status) => eprintln!("outlive: the command ended with {status}"),
-                None => eprintln!("outlive: the command runs on, as PID {}", child.id()),
-            }
-        }
-        self.tell_of_the_unfollowed()?;
-        let unnamed = js_names::tell(&self.processes.images, &mut self.recorder.recording.meta);
-        unnamed.iter().try_for_each(|warning| self.recorder.warn(warning))?;
-        let sources = SourceRoots::of(&self.processes.images);
-        self.name_stacks()?;
-        let recording = &mut self.recorder.recording;
-        let meta = &mut recording.meta;
-        meta.end = reason;
-        meta.python_objects = self.python_objects.as_ref().map(Observer::answer);
-        if let Some(js_heap) = &self.js_heap {
-            js_heap.describe(meta);
-        }
-        meta.window.duration_ns = duration.as_nanos() as u64;
-        meta.tracer = Some(TracerMemory {
-            resident_bytes: measure::own_peak_bytes(),
-            kernel_map_bytes: self.kernel_peak_bytes,
-        });
-        self.residencies.describe(meta);
-        meta.heaps.splice(0..0, heaps);
-        self.processes.describe(meta);
-        recording.meta.source_lines = sources.lines(recording);
-        debug_assert!(!recording.raw_stacks.keys().any(|id| id.0 == UNATTRIBUTED_STACK));
-        let (recording, folder) = self.recorder.finish()?;
-        // Waits for the last probe.
-        drop(self.probes);
-        Ok(Outcome { recording, folder, story })
-    }
-
-    /// Keeps the stacks that nobody had the time to look at. They are named as far as that can be
-    /// done when code objects and files may be gone.
-    fn keep_unobserved(&mut self) -> Result<()> {
-        self.not_looked_at = self.unobserved.len() as u64;
-        for raw in std::mem::take(&mut self.unobserved) {
-            self.recorder.stack(raw)?;
-        }
-        Ok(())
-    }
-
-    /// Names all stacks, image by image: what is known of one is let go before the next.
-    fn name_stacks(&mut self) -> Result<()> {
-        let raw_stacks = std::mem::take(&mut self.recorder.recording.raw_stacks);
-        let mut of_image: HashMap<u32, Vec<&RawStack>> = HashMap::new();
-        // Those of V8's heap came with their names.
-        for raw in raw_stacks.values().filter(|raw| raw.domain != Domain::V8) {
-            of_image.entry(raw.image).or_default().push(raw);
-        }
-        for (image, mut resolver) in self.processes.images.take() {
-            for raw in of_image.remove(&image).unwrap_or_default() {
-                self.recorder.resolved(resolver.resolve(raw))?;
-            }
-            self.recorder.recording.mappings.extend(mapped_files(image, &resolver));
-        }
-        self.recorder.recording.raw_stacks = raw_stacks;
-        Ok(())
-    }
-
-    /// Without `--follow`, says what is missing.
-    fn tell_of_the_unfollowed(&mut self) -> Result<()> {
-        let born =
-            self.recorder.recording.aggregate.counters().get(Counter::ChildrenNotFollowed) as usize;
-        let missed = born + self.early_children;
-        if missed == 0 {
-            return Ok(());
-        }
-        self.recorder.warn(&Warning::new(
-            "children-not-followed",
-            format!(
-                "Process {} has had {missed} {} that outlive did not follow; what they hold is not in these numbers.",
-                self.tgid,
-                if missed == 1 { "child" } else { "children" },
-            ),
-            "Give --follow to trace them too.",
-        ))
     }
 
     fn say_who_is_followed(&self) {
