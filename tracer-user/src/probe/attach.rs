@@ -1,6 +1,9 @@
 //! Which kernel program a function gets, and the order in which probes go in.
 
-use super::{detacher::Removal, error::ProbeError};
+use super::{
+    error::ProbeError,
+    keeper::{Keeper, Kept},
+};
 use crate::plan::{Function, LoaderHook, ProbePlan, ProbePoint};
 use aya::{
     Ebpf,
@@ -10,12 +13,11 @@ use aya::{
     },
 };
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     io,
     num::NonZeroU32,
     os::unix::fs::MetadataExt as _,
-    path::Path,
-    sync::Arc,
+    path::{Path, PathBuf},
 };
 
 /// Name of the entry program of a probe.
@@ -143,24 +145,37 @@ type FileKey = (u64, u64);
 /// # Cost
 /// The kernel waits for a grace period for each probe (some 80 ms on Linux 6.18) and takes them
 /// one at a time, whatever the number of threads that close them. A thread of the target that hits
-/// one meanwhile waits too: see [`super::detacher`] for how that is spared it.
+/// one meanwhile may wait too: see [`super::keeper`] for how that is spared it.
 #[derive(Default)]
-pub struct Links(HashMap<PlaceKey, UProbeLink>);
+pub struct Links {
+    links: HashMap<PlaceKey, UProbeLink>,
+    /// A path to each file that the kernel can open.
+    files: HashMap<FileKey, PathBuf>,
+}
 
 impl Links {
     /// Number of probes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.links.len()
     }
 
     /// The probes one by one, to be dropped at leisure.
-    pub fn into_each(self) -> Vec<Removal> {
-        let mut places: HashMap<(FileKey, u64), Arc<()>> = HashMap::new();
-        let removal = |((file, offset, _), link)| {
-            let place = Arc::clone(places.entry((file, offset)).or_default());
-            Removal { link, place }
+    pub fn into_each(self) -> Vec<UProbeLink> {
+        self.links.into_values().collect()
+    }
+
+    /// Places one probe more wherever they are, that does nothing: what keeps the breakpoints of
+    /// process `tgid` while these go. None where the kernel has no such probes.
+    pub fn keep(&self, keeper: &Keeper, tgid: u32) -> Vec<Kept> {
+        let mut places: HashMap<FileKey, BTreeSet<u64>> = HashMap::new();
+        for (file, offset, _) in self.links.keys() {
+            places.entry(*file).or_default().insert(*offset);
+        }
+        let keep = |(file, offsets): (FileKey, BTreeSet<u64>)| {
+            let offsets: Vec<u64> = offsets.into_iter().collect();
+            keeper.keep(self.files.get(&file)?, &offsets, tgid).ok()
         };
-        self.0.into_iter().map(removal).collect()
+        places.into_iter().filter_map(keep).collect()
     }
 
     /// Places a probe into process `tgid`, unless it is there.
@@ -181,7 +196,7 @@ impl Links {
             source,
         };
         let file = file_key(&point.file).map_err(ProgramError::IOError).map_err(failure)?;
-        let Entry::Vacant(place) = self.0.entry((file, offset, name)) else { return Ok(()) };
+        let Entry::Vacant(place) = self.links.entry((file, offset, name)) else { return Ok(()) };
         let program: &mut UProbe = ebpf
             .program_mut(name)
             .ok_or(ProgramError::NotLoaded)
@@ -192,6 +207,7 @@ impl Links {
             .and_then(|link| program.take_link(link))
             .map_err(failure)?;
         place.insert(link);
+        self.files.entry(file).or_insert_with(|| point.file.clone());
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     attach::{self, Links},
     error::ProbeError,
+    keeper::{Keeper, Kept},
     mapping_account::MappingAccount,
     probes::Probes,
     urgency::Urgency,
@@ -183,10 +184,16 @@ impl Probes {
     /// Begins to take out every probe, in another thread: those of living processes first. How
     /// many these are. Dropping waits for the last one.
     pub fn detach(&mut self) -> usize {
+        let keeper = Keeper::new().ok();
+        let keep = |(tgid, traced): (&u32, &Traced)| {
+            let _urgency = Urgency::begin();
+            keeper.as_ref().map(|keeper| traced.links.keep(keeper, *tgid))
+        };
+        let kept: Vec<Kept> = self.traced.iter().filter_map(keep).flatten().collect();
         let links: Vec<Links> =
             self.traced.values_mut().map(|traced| std::mem::take(&mut traced.links)).collect();
         let placed = links.iter().map(Links::len).sum();
-        self.detacher.finish(links);
+        self.detacher.finish(links, kept);
         placed
     }
 
