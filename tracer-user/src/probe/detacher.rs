@@ -1,19 +1,12 @@
 //! Takes out probes, in a thread of its own: those of processes that have ended slowly, since the
 //! kernel waits for a grace period for each while it holds a lock that placing a probe needs too;
-//! those of living ones at the end, so that no thread of theirs has to wait for that.
+//! those of living ones at the end, while their breakpoints are kept in place ([`super::keeper`]).
 
-use super::{
-    grace::{Grace, Idle},
-    links::Links,
-    urgency::Urgency,
-};
+use super::{keeper::Kept, links::Links, urgency::Urgency};
 use aya::programs::uprobe::UProbeLink;
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::JoinHandle,
     time::Duration,
 };
@@ -23,16 +16,17 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// More probes than this wait without pauses: each holds a descriptor.
 const PATIENT_UNTIL: usize = 400;
 
-/// A probe that is to be taken out.
-pub struct Removal {
-    pub(super) link: UProbeLink,
-    /// Shared by the probes at one place of a process.
-    pub(super) place: Arc<()>,
+/// What is to be taken out.
+enum Removal {
+    /// One by one.
+    Links(Vec<UProbeLink>),
+    /// When all else is.
+    Kept(Vec<Kept>),
 }
 
 /// The thread. Dropping it takes out what is left, without pauses, and waits for that.
 pub struct Detacher {
-    queue: Option<Sender<Vec<Removal>>>,
+    queue: Option<Sender<Removal>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,23 +41,25 @@ impl Default for Detacher {
 impl Detacher {
     /// Takes these out some time.
     pub fn take(&self, links: Links) {
-        self.queue(links.into_each());
+        self.queue(Removal::Links(links.into_each()));
     }
 
     /// As [`Self::take`], for a probe of our own.
     pub fn take_own(&self, link: UProbeLink) {
-        self.queue(vec![Removal { link, place: Arc::default() }]);
+        self.queue(Removal::Links(vec![link]));
     }
 
-    fn queue(&self, removals: Vec<Removal>) {
+    fn queue(&self, removal: Removal) {
         if let Some(queue) = &self.queue {
-            // A thread that is gone drops them here and now.
-            let _ = queue.send(removals);
+            // A thread that is gone drops it here and now.
+            let _ = queue.send(removal);
         }
     }
 
-    /// Takes out these, then all that is left, without pauses.
-    pub fn finish(&mut self, links: Vec<Links>) {
+    /// Takes out these, then all that is left, without pauses, and then what kept their breakpoints
+    /// in place.
+    pub fn finish(&mut self, links: Vec<Links>, kept: Vec<Kept>) {
+        self.queue(Removal::Kept(kept));
         links.into_iter().for_each(|links| self.take(links));
         self.queue = None;
     }
@@ -78,8 +74,9 @@ impl Drop for Detacher {
     }
 }
 
-fn work(waiting: &Receiver<Vec<Removal>>) {
-    let mut left: VecDeque<Removal> = VecDeque::new();
+fn work(waiting: &Receiver<Removal>) {
+    let mut left: VecDeque<UProbeLink> = VecDeque::new();
+    let mut last = Vec::new();
     loop {
         let next = if left.is_empty() {
             waiting.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -89,54 +86,14 @@ fn work(waiting: &Receiver<Vec<Removal>>) {
             waiting.recv_timeout(PAUSE)
         };
         match next {
-            Ok(removals) => left.extend(removals),
+            Ok(Removal::Links(links)) => left.extend(links),
+            Ok(Removal::Kept(kept)) => last.extend(kept),
             Err(RecvTimeoutError::Timeout) => drop(left.pop_front()),
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    let remover = Remover::new(!left.is_empty());
+    let _urgency = Urgency::begin();
     // The last to come are those of living processes.
-    while let Some(removal) = left.pop_back() {
-        remover.remove(removal);
-    }
-}
-
-/// Takes probes out of living processes, as fast as it goes; see [`super::grace`].
-pub struct Remover {
-    /// Without one, threads of living processes may wait as long as the kernel does.
-    grace: Option<Grace>,
-    used: Option<Sender<Idle>>,
-    /// Takes out what `used` was: that takes a grace period too.
-    idle: Option<JoinHandle<()>>,
-    _urgency: Urgency,
-}
-
-impl Remover {
-    /// One that is going to be used, or not.
-    pub fn new(is_used: bool) -> Self {
-        let grace = is_used.then(|| Grace::new().ok()).flatten();
-        let (used, idle) = channel::<Idle>();
-        let idle = std::thread::spawn(move || idle.into_iter().for_each(drop));
-        Self { grace, used: Some(used), idle: Some(idle), _urgency: Urgency::begin() }
-    }
-
-    /// Takes out one; where it is the last at its place, behind a grace period.
-    pub fn remove(&self, removal: Removal) {
-        let is_last = Arc::strong_count(&removal.place) == 1;
-        let grace = self.grace.as_ref().filter(|_| is_last);
-        let waited = grace.and_then(|grace| grace.wait().ok());
-        drop(removal.link);
-        if let (Some(idle), Some(used)) = (waited, &self.used) {
-            let _ = used.send(idle);
-        }
-    }
-}
-
-impl Drop for Remover {
-    fn drop(&mut self) {
-        self.used = None;
-        if let Some(idle) = self.idle.take() {
-            let _ = idle.join();
-        }
-    }
+    while left.pop_back().is_some() {}
+    drop(last);
 }

@@ -3,7 +3,7 @@
 
 use super::{
     attach::{AttachFailure, Placement, return_program, scope},
-    detacher::Removal,
+    keeper::{Keeper, Kept},
 };
 use crate::plan::Function;
 use aya::{
@@ -11,10 +11,10 @@ use aya::{
     programs::{ProgramError, UProbe, uprobe::UProbeLink},
 };
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     io,
     os::unix::fs::MetadataExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +28,8 @@ type FileKey = (u64, u64);
 
 struct Placed {
     link: UProbeLink,
+    /// A path to its file that the kernel can open.
+    path: PathBuf,
     function: Function,
     /// It stands at the function's return, or at one of its exits.
     is_return: bool,
@@ -38,7 +40,7 @@ struct Placed {
 /// # Cost
 /// The kernel waits for a grace period for each probe (some 80 ms on Linux 6.18) and takes them
 /// one at a time, whatever the number of threads that close them. A thread of the target that hits
-/// one meanwhile waits too: see [`super::detacher`] for how that is spared it.
+/// one meanwhile may wait too: see [`super::keeper`] for how that is spared it.
 #[derive(Clone, Default)]
 pub struct Links {
     placed: Arc<Mutex<HashMap<PlaceKey, Placed>>>,
@@ -90,16 +92,35 @@ impl Links {
     }
 
     /// The probes one by one, to be dropped at leisure.
-    pub fn into_each(self) -> Vec<Removal> {
-        removals(std::mem::take(&mut *self.lock()))
+    pub fn into_each(self) -> Vec<UProbeLink> {
+        std::mem::take(&mut *self.lock()).into_values().map(|placed| placed.link).collect()
+    }
+
+    /// Places one probe more wherever those of a function are, or all, that does nothing: what keeps
+    /// the breakpoints of process `tgid` while these go. None where the kernel has no such probes.
+    pub fn keep(&self, keeper: &Keeper, tgid: u32, function: Option<Function>) -> Vec<Kept> {
+        let mut files: HashMap<FileKey, (PathBuf, BTreeSet<u64>)> = HashMap::new();
+        for ((file, offset, _), placed) in &*self.lock() {
+            if function.is_none_or(|function| placed.function == function) {
+                let (_, offsets) =
+                    files.entry(*file).or_insert_with(|| (placed.path.clone(), BTreeSet::new()));
+                offsets.insert(*offset);
+            }
+        }
+        let keep = |(path, offsets): (PathBuf, BTreeSet<u64>)| {
+            let offsets: Vec<u64> = offsets.into_iter().collect();
+            keeper.keep(&path, &offsets, tgid).ok()
+        };
+        files.into_values().filter_map(keep).collect()
     }
 
     /// Takes the probes of a function out of here, those at its return first.
-    pub fn take_function(&self, function: Function) -> Vec<Removal> {
-        let mut taken: Vec<(PlaceKey, Placed)> =
-            self.lock().extract_if(|_, placed| placed.function == function).collect();
-        taken.sort_by_key(|(_, placed)| !placed.is_return);
-        removals(taken)
+    pub fn take_function(&self, function: Function) -> Vec<UProbeLink> {
+        let mut all = self.lock();
+        let taken = all.extract_if(|_, placed| placed.function == function);
+        let mut taken: Vec<Placed> = taken.map(|(_, placed)| placed).collect();
+        taken.sort_by_key(|placed| !placed.is_return);
+        taken.into_iter().map(|placed| placed.link).collect()
     }
 
     /// Functions of the allocator that have probes here, with the programs at their entries.
@@ -151,19 +172,10 @@ impl Links {
             .map_err(failure)?;
         let is_return =
             return_program(point.function) == Some(name) || name == super::attach::EXIT_PROGRAM;
-        place.insert(Placed { link, function: point.function, is_return });
+        let path = point.file.clone();
+        place.insert(Placed { link, path, function: point.function, is_return });
         Ok(())
     }
-}
-
-/// What is to be taken out, in the order that it comes in.
-fn removals(placed: impl IntoIterator<Item = (PlaceKey, Placed)>) -> Vec<Removal> {
-    let mut places: HashMap<(FileKey, u64), Arc<()>> = HashMap::new();
-    let removal = |((file, offset, _), placed): (PlaceKey, Placed)| {
-        let place = Arc::clone(places.entry((file, offset)).or_default());
-        Removal { link: placed.link, place }
-    };
-    placed.into_iter().map(removal).collect()
 }
 
 fn file_key(path: &Path) -> io::Result<FileKey> {

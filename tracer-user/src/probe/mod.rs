@@ -8,7 +8,7 @@ mod drain;
 mod error;
 mod events;
 mod floor;
-mod grace;
+mod keeper;
 mod kernel_layout;
 mod kernel_log;
 mod kernel_map;

@@ -2,7 +2,12 @@
 //! address space), its mapping account and its images.
 
 use super::{
-    attach, error::ProbeError, links::Links, mapping_account::MappingAccount, probes::Probes,
+    attach,
+    error::ProbeError,
+    keeper::{Keeper, Kept},
+    links::Links,
+    mapping_account::MappingAccount,
+    probes::Probes,
     urgency::Urgency,
 };
 use crate::{
@@ -184,9 +189,15 @@ impl Probes {
     /// Begins to take out every probe, in another thread: those of living processes first. How
     /// many these are. Dropping waits for the last one.
     pub fn detach(&mut self) -> usize {
+        let keeper = Keeper::new().ok();
+        let keep = |(tgid, traced): (&u32, &Traced)| {
+            let _urgency = Urgency::begin();
+            keeper.as_ref().map(|keeper| traced.links.keep(keeper, *tgid, None))
+        };
+        let kept: Vec<Kept> = self.traced.iter().filter_map(keep).flatten().collect();
         let links: Vec<Links> = self.traced.values().map(|traced| traced.links.take()).collect();
         let placed = links.iter().map(Links::len).sum();
-        self.detacher.finish(links);
+        self.detacher.finish(links, kept);
         placed
     }
 

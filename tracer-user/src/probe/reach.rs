@@ -5,11 +5,12 @@
 //! not hit costs nothing. What is left in follows no births meanwhile, which the regime says.
 
 use super::{
-    detacher::Remover,
+    keeper::Keeper,
     kernel_map::KernelMap,
     links::{Gate, Links},
     mapped::MappedArray,
     meter::Meter,
+    urgency::Urgency,
 };
 use crate::plan::Function;
 use std::{
@@ -90,14 +91,15 @@ impl Reach {
         let before = meter.look();
         std::thread::sleep(GLANCE);
         let now = meter.look();
-        let processes: Vec<Links> = self.lock().values().cloned().collect();
+        let processes: Vec<(u32, Links)> =
+            self.lock().iter().map(|(tgid, links)| (*tgid, links.clone())).collect();
         let mut runs: Vec<(u64, Function)> = Vec::new();
         let mut all = 0;
         for (program, time) in &now {
             let before = before.get(program).map_or(0, |time| time.runs);
             let count = time.runs.saturating_sub(before);
             all += count;
-            for links in &processes {
+            for (_, links) in &processes {
                 for function in links.functions().get(program.as_str()).into_iter().flatten() {
                     runs.push((count, *function));
                 }
@@ -106,10 +108,13 @@ impl Reach {
         let mut hot: Vec<(u64, Function)> =
             runs.into_iter().filter(|(count, _)| *count * 100 > all * HOT_PERCENT).collect();
         hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-        let remover = Remover::new(true);
+        let keeper = Keeper::new().ok();
+        let _urgency = Urgency::begin();
         for (_, function) in hot {
-            for removal in processes.iter().flat_map(|links| links.take_function(function)) {
-                remover.remove(removal);
+            for (tgid, links) in &processes {
+                let kept = keeper.as_ref().map(|keeper| links.keep(keeper, *tgid, Some(function)));
+                drop(links.take_function(function));
+                drop(kept);
             }
         }
         self.end_calls();

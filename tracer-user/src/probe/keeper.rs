@@ -1,17 +1,21 @@
-//! Spares the target the kernel's grace period when its last probe at a place goes. Taking one out
-//! first makes it inactive, then waits for a grace period of RCU, then removes the breakpoint; a
-//! thread that hits it in between waits for all of that, 8 to 60 ms. The kernel does not wait where
-//! another probe was placed a moment before: so one is, where no process can hit it.
+//! Keeps the breakpoints of a process in place while its probes are taken out, and takes them out at
+//! one go. The kernel removes a breakpoint together with the last probe of its place: it makes the
+//! probe inactive, waits for a grace period of RCU under a lock, and removes the breakpoint then. A
+//! thread that hits it in between finds nothing active, wants to remove it too, and waits for the
+//! lock. A probe of many places at once (uprobe_multi) is never found inactive, and goes with one
+//! grace period in all; so such a one is there when the others go, and goes last.
 //!
 //! # Sources
 //! `uprobe_perf_close` in Linux kernel/trace/trace_uprobe.c; `handler_chain` (its read lock behind
-//! `UPROBE_HANDLER_REMOVE`) and `register_for_each_vma` (`percpu_down_write`) in
-//! kernel/events/uprobes.c; `rcu_sync_enter` in kernel/rcu/sync.c.
+//! `UPROBE_HANDLER_REMOVE`) and `register_for_each_vma` in kernel/events/uprobes.c;
+//! `bpf_uprobe_unregister` in kernel/trace/bpf_trace.c.
 
 use std::{
     ffi::CString,
-    io::{self, Write as _},
+    io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
 };
 
 /// bpf(2): BPF_PROG_LOAD and BPF_LINK_CREATE.
@@ -21,8 +25,6 @@ const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_TRACE_UPROBE_MULTI: u32 = 48;
 /// `r0 = 0; exit`.
 const EMPTY: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
-/// A no-op of one byte, which nothing ever runs.
-const CODE: [u8; 16] = [0x90; 16];
 
 /// bpf_attr of BPF_PROG_LOAD, up to the attach type.
 #[repr(C)]
@@ -58,18 +60,17 @@ struct LinkAttributes {
     padding: u32,
 }
 
-/// A file that nobody maps, and an empty program.
-pub struct Grace {
+/// An empty program, for probes that only keep breakpoints in place.
+pub struct Keeper {
     program: OwnedFd,
-    file: std::fs::File,
 }
 
-/// A probe where nothing runs. Dropping it takes a grace period, for which nobody else waits.
-pub struct Idle {
+/// Breakpoints that stay as long as this lives.
+pub struct Kept {
     _link: OwnedFd,
 }
 
-impl Grace {
+impl Keeper {
     /// # Errors
     /// What the kernel says; before Linux 6.6 it has no such probes.
     pub fn new() -> io::Result<Self> {
@@ -84,38 +85,27 @@ impl Grace {
         };
         // SAFETY: the attributes point to instructions and a text that outlive the call.
         let program = unsafe { descriptor(PROG_LOAD, &attributes) }?;
-        // SAFETY: a name that ends in 0; the descriptor that comes back is nobody else's.
-        let file = unsafe {
-            let number = libc::memfd_create(c"outlive".as_ptr(), libc::MFD_CLOEXEC);
-            if number < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            OwnedFd::from_raw_fd(number)
-        };
-        let mut file = std::fs::File::from(file);
-        file.write_all(&CODE)?;
-        Ok(Self { program, file })
+        Ok(Self { program })
     }
 
-    /// Waits for a grace period; the kernel waits for none in the next few milliseconds.
+    /// Keeps the breakpoints at these offsets of a file, in process `tgid`.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn wait(&self) -> io::Result<Idle> {
-        let path = CString::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
-        let offsets = [0_u64];
+    pub fn keep(&self, file: &Path, offsets: &[u64], tgid: u32) -> io::Result<Kept> {
+        let path = CString::new(file.as_os_str().as_bytes())?;
         let attributes = LinkAttributes {
             program: self.program.as_raw_fd() as u32,
             attach_type: BPF_TRACE_UPROBE_MULTI,
             path: path.as_ptr() as u64,
             offsets: offsets.as_ptr() as u64,
             count: offsets.len() as u32,
-            pid: std::process::id(),
+            pid: tgid,
             ..LinkAttributes::default()
         };
         // SAFETY: the attributes point to a text and a list that outlive the call.
         let link = unsafe { descriptor(LINK_CREATE, &attributes) }?;
-        Ok(Idle { _link: link })
+        Ok(Kept { _link: link })
     }
 }
 
