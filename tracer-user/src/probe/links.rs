@@ -96,12 +96,12 @@ impl Links {
         std::mem::take(&mut *self.lock()).into_values().map(|placed| placed.link).collect()
     }
 
-    /// Places one probe more wherever those of a function are, or all, that does nothing: what keeps
+    /// Places one probe more wherever those of some functions are, or all, that does nothing: what keeps
     /// the breakpoints of process `tgid` while these go. None where the kernel has no such probes.
-    pub fn keep(&self, keeper: &Keeper, tgid: u32, function: Option<Function>) -> Vec<Kept> {
+    pub fn keep(&self, keeper: &Keeper, tgid: u32, functions: Option<&[Function]>) -> Vec<Kept> {
         let mut files: HashMap<FileKey, (PathBuf, BTreeSet<u64>)> = HashMap::new();
         for ((file, offset, _), placed) in &*self.lock() {
-            if function.is_none_or(|function| placed.function == function) {
+            if functions.is_none_or(|functions| functions.contains(&placed.function)) {
                 let (_, offsets) =
                     files.entry(*file).or_insert_with(|| (placed.path.clone(), BTreeSet::new()));
                 offsets.insert(*offset);

@@ -25,6 +25,8 @@ use tracer_common::{
 
 /// How long programs are counted before it is said which are hot.
 const GLANCE: Duration = Duration::from_millis(10);
+/// Shares its program with malloc, and is hardly ever called.
+const RARE: Function = Function::Valloc;
 /// A function is hot that has at least this share of all hits, percent.
 const HOT_PERCENT: u64 = 2;
 
@@ -87,35 +89,24 @@ impl Reach {
     /// Takes the probes of hot functions out, the hottest first. Returns when the last one is out.
     pub fn take_out(&self, meter: &mut Meter) {
         self.close();
-        meter.open_window();
-        let before = meter.look();
-        std::thread::sleep(GLANCE);
-        let now = meter.look();
         let processes: Vec<(u32, Links)> =
             self.lock().iter().map(|(tgid, links)| (*tgid, links.clone())).collect();
-        let mut runs: Vec<(u64, Function)> = Vec::new();
-        let mut all = 0;
-        for (program, time) in &now {
-            let before = before.get(program).map_or(0, |time| time.runs);
-            let count = time.runs.saturating_sub(before);
-            all += count;
-            for (_, links) in &processes {
-                for function in links.functions().get(program.as_str()).into_iter().flatten() {
-                    runs.push((count, *function));
-                }
-            }
-        }
-        let mut hot: Vec<(u64, Function)> =
-            runs.into_iter().filter(|(count, _)| *count * 100 > all * HOT_PERCENT).collect();
-        hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
         let keeper = Keeper::new().ok();
         let _urgency = Urgency::begin();
-        for (_, function) in hot {
+        // Programs are counted, not functions: one that shares its program with a hot one goes only
+        // where the program is hot still when that one is out.
+        for spared in [Some(RARE), None] {
+            let mut hot = hot_functions(meter, &processes);
+            hot.retain(|function| Some(*function) != spared);
+            let mut kept = Vec::new();
             for (tgid, links) in &processes {
-                let kept = keeper.as_ref().map(|keeper| links.keep(keeper, *tgid, Some(function)));
-                drop(links.take_function(function));
-                drop(kept);
+                kept.extend(keeper.as_ref().map(|keeper| links.keep(keeper, *tgid, Some(&hot))));
             }
+            for function in hot {
+                processes.iter().for_each(|(_, links)| drop(links.take_function(function)));
+            }
+            // One grace period for all breakpoints.
+            drop(kept);
         }
         self.end_calls();
     }
@@ -132,4 +123,32 @@ impl Reach {
             }
         }
     }
+}
+
+/// Functions of the allocator whose programs have a share in the hits of the next moment, the
+/// hottest first.
+fn hot_functions(meter: &mut Meter, processes: &[(u32, Links)]) -> Vec<Function> {
+    meter.open_window();
+    let before = meter.look();
+    std::thread::sleep(GLANCE);
+    let now = meter.look();
+    let counts = now.iter().map(|(program, time)| {
+        let before = before.get(program).map_or(0, |time| time.runs);
+        (program.as_str(), time.runs.saturating_sub(before))
+    });
+    let counts: Vec<(&str, u64)> = counts.collect();
+    let all: u64 = counts.iter().map(|(_, count)| count).sum();
+    let mut hot: Vec<(u64, Function)> = Vec::new();
+    for (_, links) in processes {
+        let functions = links.functions();
+        for (program, count) in counts.iter().filter(|(_, count)| count * 100 > all * HOT_PERCENT) {
+            for function in functions.get(program).into_iter().flatten() {
+                if !hot.iter().any(|(_, known)| known == function) {
+                    hot.push((*count, *function));
+                }
+            }
+        }
+    }
+    hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    hot.into_iter().map(|(_, function)| function).collect()
 }
