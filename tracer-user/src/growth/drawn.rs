@@ -9,7 +9,7 @@
 //! A growth is the difference of two sums that have blocks in common: what lived at both ends adds
 //! nothing to its error, what was born or died between them does.
 
-use super::slope::{Interval, Z_95};
+use super::slope::Z_95;
 use super::{Judgement, Verdict, shape::after_warm_up};
 use crate::aggregate::{Sample, Series};
 use crate::tick::VARIANCE_UNIT;
@@ -56,7 +56,7 @@ impl Drawn {
         let growth = (rate.estimate * seconds).max(0.0);
         let variance = variance_of_growth(series, first, last);
         let error = self.error(growth, variance);
-        let judgement = Judgement { rate: Some(widened(rate, error / seconds)), ..judgement };
+        let judgement = Judgement { rate: Some(rate.widened(error / seconds)), ..judgement };
         if judgement.verdict != Verdict::Growing {
             return judgement;
         }
@@ -82,18 +82,6 @@ fn variance_of_growth(series: &Series, first: &Sample, last: &Sample) -> f64 {
     let born = last.live_variance.saturating_sub(at_both) as f64;
     let died = first.live_variance.saturating_sub(at_both) as f64;
     (born + died) * VARIANCE_UNIT
-}
-
-/// Two errors that do not depend on each other.
-fn widened(rate: Interval, error: f64) -> Interval {
-    if !error.is_finite() {
-        return rate;
-    }
-    Interval {
-        estimate: rate.estimate,
-        low: rate.estimate - (rate.estimate - rate.low).hypot(error),
-        high: rate.estimate + (rate.high - rate.estimate).hypot(error),
-    }
 }
 
 /// Whether the second half may have gained only half as much as the first; of halves that have half

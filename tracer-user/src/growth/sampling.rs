@@ -90,15 +90,7 @@ impl Sampling {
     /// A rate of growth (bytes per second) with the error of the samples behind it: of what grew by
     /// `growth_bytes` in `seconds`. The two errors do not depend on each other.
     pub fn widen(&self, rate: Interval, growth_bytes: f64, seconds: f64) -> Interval {
-        let error = self.error_bytes(growth_bytes) / seconds;
-        if !error.is_finite() {
-            return rate;
-        }
-        Interval {
-            estimate: rate.estimate,
-            low: rate.estimate - (rate.estimate - rate.low).hypot(error),
-            high: rate.estimate + (rate.high - rate.estimate).hypot(error),
-        }
+        rate.widened(self.error_bytes(growth_bytes) / seconds)
     }
 }
 

@@ -23,6 +23,21 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// With another error of the estimate, which does not depend on the one that is in it; none where
+    /// that is not known.
+    pub(super) fn widened(self, error: f64) -> Self {
+        if !error.is_finite() {
+            return self;
+        }
+        Self {
+            estimate: self.estimate,
+            low: self.estimate - (self.estimate - self.low).hypot(error),
+            high: self.estimate + (self.high - self.estimate).hypot(error),
+        }
+    }
+}
+
 /// Two-sided 95 % of the normal distribution.
 pub(super) const Z_95: f64 = 1.959_963_985;
 
