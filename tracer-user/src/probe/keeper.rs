@@ -10,10 +10,11 @@
 //! `UPROBE_HANDLER_REMOVE`) and `register_for_each_vma` in kernel/events/uprobes.c;
 //! `bpf_uprobe_unregister` in kernel/trace/bpf_trace.c.
 
+use super::bpf_call;
 use std::{
     ffi::CString,
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     os::unix::ffi::OsStrExt as _,
     path::Path,
 };
@@ -84,7 +85,7 @@ impl Keeper {
             ..ProgramAttributes::default()
         };
         // SAFETY: the attributes point to instructions and a text that outlive the call.
-        let program = unsafe { descriptor(PROG_LOAD, &attributes) }?;
+        let program = unsafe { bpf_call::descriptor(PROG_LOAD, &attributes) }?;
         Ok(Self { program })
     }
 
@@ -104,23 +105,7 @@ impl Keeper {
             ..LinkAttributes::default()
         };
         // SAFETY: the attributes point to a text and a list that outlive the call.
-        let link = unsafe { descriptor(LINK_CREATE, &attributes) }?;
+        let link = unsafe { bpf_call::descriptor(LINK_CREATE, &attributes) }?;
         Ok(Kept { _link: link })
-    }
-}
-
-/// A bpf(2) command that answers with a descriptor.
-///
-/// # Safety
-/// `attributes` are those of the command, and what they point to is there.
-unsafe fn descriptor<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: as the caller promises; a descriptor that comes back is nobody else's.
-    unsafe {
-        let attributes = std::ptr::from_ref(attributes);
-        let number = libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>());
-        if number < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(OwnedFd::from_raw_fd(number as i32))
     }
 }

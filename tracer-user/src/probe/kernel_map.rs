@@ -1,6 +1,7 @@
 //! A map by its descriptor alone, so that any thread may read it: element by element, by system
 //! call.
 
+use super::bpf_call;
 use aya::{maps::Map, util::nr_cpus};
 use std::{
     io,
@@ -91,16 +92,8 @@ impl KernelMap {
             value,
             ..ElementAttributes::default()
         };
-        // SAFETY: the attributes are as long as said; the key is a u32 or absent, and the value's
+        // SAFETY: the key is a u32 or absent, and the value's
         // place as long as an element, which the kernel has said.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                &raw const attributes,
-                size_of::<ElementAttributes>(),
-            )
-        };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        unsafe { bpf_call::command(command, &attributes) }.map(drop)
     }
 }

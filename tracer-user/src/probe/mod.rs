@@ -2,6 +2,7 @@
 //! aya, and the home of nearly all `unsafe`.
 
 mod attach;
+mod bpf_call;
 mod calibrate;
 mod detacher;
 mod drain;

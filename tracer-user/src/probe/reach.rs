@@ -86,9 +86,9 @@ impl Reach {
         });
     }
 
-    /// Takes the probes of hot functions out, the hottest first. Returns when the last one is out.
+    /// Takes the probes of hot functions out, the hottest first, behind [`Reach::close`]. Returns when
+    /// the last one is out.
     pub fn take_out(&self, meter: &mut Meter) {
-        self.close();
         let processes: Vec<(u32, Links)> =
             self.lock().iter().map(|(tgid, links)| (*tgid, links.clone())).collect();
         let keeper = Keeper::new().ok();
