@@ -238,19 +238,14 @@ framed!(valloc, valloc_body, "rsi", "valloc");
 framed!(pvalloc, pvalloc_body, "rsi", "pvalloc");
 
 unsafe extern "C" fn malloc_body(size: usize, caller: &Caller) -> *mut c_void {
-    let order = draws(size as u64);
     // SAFETY: glibc's own function, with the caller's arguments; so below.
-    let block = unsafe { MALLOC(size) };
-    born(block, size, order, caller)
+    given(size, caller, || unsafe { MALLOC(size) })
 }
 
 unsafe extern "C" fn calloc_body(items: usize, size: usize, caller: &Caller) -> *mut c_void {
     // A product that overflows is refused.
-    let bytes = items.wrapping_mul(size);
-    let order = draws(bytes as u64);
     // SAFETY: as above.
-    let block = unsafe { CALLOC(items, size) };
-    born(block, bytes, order, caller)
+    given(items.wrapping_mul(size), caller, || unsafe { CALLOC(items, size) })
 }
 
 unsafe extern "C" fn realloc_body(old: *mut c_void, size: usize, caller: &Caller) -> *mut c_void {
@@ -312,10 +307,8 @@ unsafe extern "C" fn posix_memalign_body(
 }
 
 unsafe extern "C" fn memalign_body(alignment: usize, size: usize, caller: &Caller) -> *mut c_void {
-    let order = draws(size as u64);
     // SAFETY: as above.
-    let block = unsafe { MEMALIGN(alignment, size) };
-    born(block, size, order, caller)
+    given(size, caller, || unsafe { MEMALIGN(alignment, size) })
 }
 
 /// glibc's is memalign, which rounds an alignment up; from 2.38 on it refuses one that is no power
@@ -334,17 +327,13 @@ unsafe extern "C" fn aligned_alloc_body(
 }
 
 unsafe extern "C" fn valloc_body(size: usize, caller: &Caller) -> *mut c_void {
-    let order = draws(size as u64);
     // SAFETY: as above.
-    let block = unsafe { VALLOC(size) };
-    born(block, size, order, caller)
+    given(size, caller, || unsafe { VALLOC(size) })
 }
 
 unsafe extern "C" fn pvalloc_body(size: usize, caller: &Caller) -> *mut c_void {
-    let order = draws(size as u64);
     // SAFETY: as above.
-    let block = unsafe { PVALLOC(size) };
-    born(block, size, order, caller)
+    given(size, caller, || unsafe { PVALLOC(size) })
 }
 
 /// A block that may be a drawn one is about to be freed.
@@ -353,6 +342,12 @@ extern "C" fn freed(address: u64) {
         // SAFETY: a no-op.
         unsafe { site::death(address, 0) };
     }
+}
+
+/// What `allocate` of glibc's gives, said to be born if it is drawn.
+fn given(size: usize, caller: &Caller, allocate: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    let order = draws(size as u64);
+    born(allocate(), size, order, caller)
 }
 
 /// What glibc has given is drawn by `order`, or not at all: says so. What it has refused is not.
