@@ -12,7 +12,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "lines.h"
 
 /* More than a thread remembers. */
 enum { SITES = 24, DEPTH = 12, ROUNDS = 30000, HELD = 512, TEXT_BYTES = 1 << 14 };
@@ -91,28 +92,14 @@ static void work(void)
     }
 }
 
-static void say(const char *line, size_t bytes)
-{
-    while (bytes > 0) {
-        ssize_t wrote = write(1, line, bytes);
-        if (wrote <= 0)
-            _exit(70);
-        line += wrote;
-        bytes -= (size_t)wrote;
-    }
-}
-
 int main(void)
 {
     static char text[TEXT_BYTES];
-    char line;
 
     say("{}\n", 3);
-    while (read(0, &line, 1) == 1) {
+    while (wait_for_line()) {
         size_t used;
 
-        if (line != '\n')
-            continue;
         work();
         used = (size_t)snprintf(text, TEXT_BYTES, "{\"one_stack_pointer\":%s,\"sites\":[",
             one_stack_pointer ? "true" : "false");

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "lines.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -48,27 +50,6 @@ static void note(const char *name, int signal)
         used += (size_t)snprintf(text + used, TEXT_BYTES - used, "%s%lu", i ? "," : "",
             (unsigned long)trace[i]);
     used += (size_t)snprintf(text + used, TEXT_BYTES - used, "]}");
-}
-
-static void say(const char *line, size_t bytes)
-{
-    while (bytes > 0) {
-        ssize_t wrote = write(1, line, bytes);
-        if (wrote <= 0)
-            _exit(70);
-        line += wrote;
-        bytes -= (size_t)wrote;
-    }
-}
-
-static int wait_for_line(void)
-{
-    char c;
-
-    while (read(0, &c, 1) == 1)
-        if (c == '\n')
-            return 1;
-    return 0;
 }
 
 /* The loop of the protocol around `work`. Inlined: it adds no frame. */
