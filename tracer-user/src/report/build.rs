@@ -123,7 +123,8 @@ pub fn build(recording: &Recording, limits: &Limits) -> Report {
 }
 
 /// Growing ones first, then those that wait for a collection, the fastest first; then by live
-/// bytes.
+/// bytes, and where nothing is left alive by what was allocated: a report that cannot have all
+/// sites has those that did the most.
 fn in_order(a: &Site, b: &Site) -> Ordering {
     let rank = |site: &Site| match site.verdict {
         verdict if verdict == Verdict::Growing.name() => 0,
@@ -134,7 +135,8 @@ fn in_order(a: &Site, b: &Site) -> Ordering {
         2 => Ordering::Equal,
         _ => estimate(b).total_cmp(&estimate(a)),
     };
-    rank(a).cmp(&rank(b)).then(by_rate).then(b.live_bytes.cmp(&a.live_bytes)).then(a.id.cmp(&b.id))
+    let size = |site: &Site| (site.live_bytes, site.allocated_bytes);
+    rank(a).cmp(&rank(b)).then(by_rate).then(size(b).cmp(&size(a))).then(a.id.cmp(&b.id))
 }
 
 /// Bytes per second that a site grows by.
