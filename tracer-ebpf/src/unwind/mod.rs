@@ -4,7 +4,7 @@
 //! What takes long to verify stands in functions of their own with global linkage
 //! (`slot_of_call`, `walk_stack`, `walk_once`, `take_frame`, `take_js_frame`, `walk_python`,
 //! `first_frame`, `read_frame`, `find_rule`, `fill_window`, `pending_return`, `note_word`, `notes_hold`,
-//! `read_piece`): the verifier looks at such a function once and not at each of its calls.
+//! `native_holds`, `read_piece`): the verifier looks at such a function once and not at each of its calls.
 
 pub mod js;
 pub mod memory;
@@ -88,6 +88,10 @@ extern "C" fn walk_once(thread: *mut ThreadState, notes: *mut Notes) -> u32 {
     let stack = &thread.stack;
     let seed = mix(SEED, u64::from(stack.domain) | (u64::from(stack.image) << 32));
     thread.stack.stack_hash = native::walk(thread, notes, seed);
+    // SAFETY: as above.
+    if let Some(notes) = unsafe { notes.as_mut() } {
+        notes::begin_python(notes);
+    }
     walk_python(thread, notes);
     let hash = thread.stack.stack_hash;
     // 0 and 1 have a meaning of their own.

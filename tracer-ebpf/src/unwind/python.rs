@@ -6,7 +6,7 @@
 
 use super::{
     mix,
-    notes::{self, Notes},
+    notes::{self, Notes, Way},
     window,
 };
 use crate::{configuration::config, process, thread::ThreadState};
@@ -129,10 +129,11 @@ extern "C" fn read_frame(
     thread.python_previous = word(thread, layout.frame_previous);
     // SAFETY: null, or a part of the current thread's memory.
     let mut notes = unsafe { notes.as_mut() };
+    let way = if is_slim { Way::Down } else { Way::Up };
     // How it was entered is no part of a stack's identity.
     for offset in [layout.frame_code, layout.frame_instr, layout.frame_previous] {
         let index = thread.python_first_word.wrapping_add(offset / 8);
-        notes::note(thread, notes.as_deref_mut(), index);
+        notes::note(thread, notes.as_deref_mut(), index, way);
     }
     1
 }

@@ -1,7 +1,7 @@
 //! Words of the target's stacks, the interpreter's included, served from a piece that is read in
 //! one go: a read costs about as much for a word as for a kibibyte.
 
-use super::notes::{self, Notes};
+use super::notes::{self, Notes, Way};
 use crate::thread::ThreadState;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;
@@ -31,7 +31,7 @@ pub fn word(thread: &mut ThreadState, notes: Option<&mut Notes>, address: u64) -
         index = held(thread, address);
     }
     let index = index.ok_or(walk_end::UNREADABLE)?;
-    notes::note(thread, notes, index);
+    notes::note(thread, notes, index, Way::Up);
     Ok(at(thread, index))
 }
 
@@ -97,21 +97,6 @@ pub fn fill_with(thread: &mut ThreadState, address: u64, bytes: u64) -> bool {
         forget(thread);
     }
     worked
-}
-
-/// Reads words `first` to `last` of the window that begins at `start`, and nothing else; says
-/// whether that worked.
-#[inline(always)]
-pub fn read_part(thread: &mut ThreadState, start: u64, first: u32, last: u32) -> bool {
-    let first = first & (WORDS as u32 - 1);
-    let bytes = last.wrapping_sub(first).wrapping_add(1).wrapping_mul(8).min(8 * WORDS as u32);
-    // What would end behind the window ends in `stack`, which the verifier does not mind; no piece
-    // does.
-    let place =
-        (&raw mut thread.window).cast::<u64>().wrapping_add(first as usize).cast::<c_void>();
-    let from = start.wrapping_add(8 * u64::from(first)) as *const c_void;
-    // SAFETY: the words lie inside the window; the helper checks the address.
-    unsafe { bpf_probe_read_user(place, bytes, from) == 0 }
 }
 
 /// Word `index` of the window.
