@@ -7,6 +7,7 @@ mod evidence;
 mod findings;
 mod focus;
 mod folded;
+mod frames;
 #[cfg(test)]
 mod group_tests;
 mod groups;
