@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 /// where that costs no resolution that matters ([`thin::TICK_BYTES`]); the rest is for stacks.
 pub const DEFAULT_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
+/// A buffer up to this size is used again; a larger one was for a flood of new stacks. Bytes.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
 /// Magic and version.
 const PREAMBLE_BYTES: u64 = 12;
 
@@ -144,7 +147,9 @@ impl Writer {
         if fits || is_last {
             self.rest = Step::default();
         }
-        self.buffer = encoded;
+        if encoded.capacity() <= KEPT_BUFFER_BYTES {
+            self.buffer = encoded;
+        }
         Ok(())
     }
 

@@ -47,7 +47,7 @@ pub use folded::render as folded;
 pub use heap::{
     WantedStack, filled_by_these, grown_containers, held_by, held_by_of, wanted_stacks,
 };
-pub use json::render as json;
+pub use json::{render as json, write as write_json};
 pub use markdown::render as markdown;
 pub use model::*;
 pub use outcome::outcome;
