@@ -11,6 +11,7 @@ mod encode;
 mod frames;
 mod meta;
 mod reader;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod thin;
