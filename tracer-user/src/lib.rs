@@ -18,6 +18,7 @@ pub mod printable;
 pub mod probe;
 pub mod report;
 pub mod runtime;
+pub mod same;
 pub mod session;
 pub mod stack;
 pub mod symbol;

@@ -3,7 +3,6 @@
 
 use super::series::{Cohort, Sample, Series, settled_age_ns};
 use crate::tick::{SiteReading, VARIANCE_UNIT};
-use std::collections::BTreeMap;
 use std::ops::{Add, Sub};
 
 /// Cumulative counters, of a stack or of all.
@@ -93,10 +92,13 @@ struct Change {
     settled_bytes: u64,
 }
 
+/// Most stacks of a large session have one epoch and one change, so a stack takes no more than they
+/// do: a hundred thousand are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct History {
-    epochs: BTreeMap<u32, Epoch>,
-    totals: Totals,
+    /// By their numbers, in order.
+    epochs: Vec<(u32, Epoch)>,
+    /// In order; the last one has the totals of now.
     changes: Vec<Change>,
 }
 
@@ -110,10 +112,8 @@ impl History {
         settled: Option<u64>,
         at_ns: u64,
     ) {
-        let epoch = self
-            .epochs
-            .entry(reading.epoch)
-            .or_insert(Epoch { born_ns: at_ns, ..Epoch::default() });
+        let sum = self.totals();
+        let epoch = self.epoch(reading.epoch, at_ns);
         let known = epoch.totals;
         epoch.totals = Totals {
             allocated_bytes: known.allocated_bytes.max(reading.allocated_bytes),
@@ -131,30 +131,26 @@ impl History {
             return;
         }
         let totals = epoch.totals;
-        self.totals = Totals {
+        let sum = Totals {
             allocated_bytes: exchange(
-                self.totals.allocated_bytes,
+                sum.allocated_bytes,
                 known.allocated_bytes,
                 totals.allocated_bytes,
             ),
             allocated_blocks: exchange(
-                self.totals.allocated_blocks,
+                sum.allocated_blocks,
                 known.allocated_blocks,
                 totals.allocated_blocks,
             ),
-            freed_bytes: exchange(self.totals.freed_bytes, known.freed_bytes, totals.freed_bytes),
-            freed_blocks: exchange(
-                self.totals.freed_blocks,
-                known.freed_blocks,
-                totals.freed_blocks,
-            ),
+            freed_bytes: exchange(sum.freed_bytes, known.freed_bytes, totals.freed_bytes),
+            freed_blocks: exchange(sum.freed_blocks, known.freed_blocks, totals.freed_blocks),
             allocated_variance: exchange(
-                self.totals.allocated_variance,
+                sum.allocated_variance,
                 known.allocated_variance,
                 totals.allocated_variance,
             ),
             freed_variance: exchange(
-                self.totals.freed_variance,
+                sum.freed_variance,
                 known.freed_variance,
                 totals.freed_variance,
             ),
@@ -167,13 +163,30 @@ impl History {
             self.changes.pop();
         }
         let settled_bytes = self.settled_bytes(at_ns);
-        self.changes.push(Change { ordinal, totals: self.totals, settled_bytes });
+        if self.changes.is_empty() {
+            self.changes.reserve_exact(1);
+        }
+        self.changes.push(Change { ordinal, totals: sum, settled_bytes });
+    }
+
+    /// What is known of an epoch; where that is nothing, it is born now.
+    fn epoch(&mut self, number: u32, at_ns: u64) -> &mut Epoch {
+        let place = self.epochs.binary_search_by_key(&number, |(known, _)| *known);
+        let place = place.unwrap_or_else(|place| {
+            if self.epochs.is_empty() {
+                self.epochs.reserve_exact(1);
+            }
+            self.epochs.insert(place, (number, Epoch { born_ns: at_ns, ..Epoch::default() }));
+            place
+        });
+        &mut self.epochs[place].1
     }
 
     /// What is live of the epochs that began long enough before.
     fn settled_bytes(&self, at_ns: u64) -> u64 {
         let Some(until_ns) = at_ns.checked_sub(settled_age_ns(at_ns)) else { return 0 };
-        let settled = self.epochs.values().filter(|epoch| epoch.born_ns <= until_ns);
+        let settled =
+            self.epochs.iter().map(|(_, epoch)| epoch).filter(|epoch| epoch.born_ns <= until_ns);
         settled.fold(0, |sum, epoch| sum.saturating_add(epoch.totals.live_bytes()))
     }
 
@@ -194,7 +207,7 @@ impl History {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        self.totals
+        self.changes.last().map(|last| last.totals).unwrap_or_default()
     }
 
     pub(super) fn series(&self, ticks: &[(u64, u64)]) -> Series {

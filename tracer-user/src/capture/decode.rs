@@ -1,9 +1,9 @@
 //! Bytes into records. The bytes may be anything: each length is compared with what is there
 //! before anything is taken or allocated.
 
-use super::encode::NO_TEXT;
+use super::frames::{Frames, Record};
 use super::{MAX_FRAMES, MAX_TEXT_BYTES, WITH_JAVASCRIPT, WITH_PROCESSES, WITH_REGIMES};
-use crate::stack::{Domain, Frame, FrameKind, Generated, RawStack, Stack, StackId, WalkEnd};
+use crate::stack::{Domain, RawStack, Stack, StackId, WalkEnd};
 use crate::tick::{
     Counters, MemorySplit, OverheadReading, ProcessReading, SiteReading, Tick, V8Reading,
 };
@@ -43,7 +43,7 @@ pub enum DecodeError {
     Json(String),
 }
 
-type Result<T> = std::result::Result<T, DecodeError>;
+pub(super) type Result<T> = std::result::Result<T, DecodeError>;
 
 /// Reads the length of a list whose entries take at least `entry_bytes` each.
 fn length(buffer: &mut &[u8], entry_bytes: usize) -> Result<usize> {
@@ -200,70 +200,24 @@ fn js_frame(buffer: &mut &[u8]) -> Result<JsFrame> {
     })
 }
 
-/// `texts` are those recorded so far, by number; `text_bytes_left` is what this stack and all that
-/// follow may take of them.
-pub(super) fn stack(
-    mut buffer: &[u8],
-    version: u32,
-    texts: &[String],
-    text_bytes_left: &mut usize,
-) -> Result<Stack> {
+/// Its frames are those of `known`, where equal ones were read before.
+pub(super) fn stack(mut buffer: &[u8], version: u32, known: &mut Frames) -> Result<Stack> {
     let buffer = &mut buffer;
     let id = StackId(buffer.try_get_u64_le()?);
     let domain = domain_of(buffer.try_get_u32_le()?)?;
     let is_truncated = flag(buffer)?;
     let end = WalkEnd::from_number(buffer.try_get_u32_le()?);
-    let mut frames = (0..depth(buffer, 30)?)
-        .map(|_| frame(buffer, texts, text_bytes_left))
-        .collect::<Result<Vec<Frame>>>()?;
+    let mut frames = (0..depth(buffer, Record::BYTES)?)
+        .map(|_| Record::read(buffer))
+        .collect::<Result<Vec<Record>>>()?;
     let generated = if version < WITH_JAVASCRIPT { 0 } else { depth(buffer, 12)? };
     for _ in 0..generated {
         let index = buffer.try_get_u32_le()?;
-        let file = known_text(buffer.try_get_u32_le()?, texts, text_bytes_left)?;
-        let line = buffer.try_get_u32_le()?;
         let frame = frames.get_mut(index as usize).ok_or(DecodeError::Number(index, "frame"))?;
-        frame.generated = Some(Generated { file, line });
+        frame.generated = Some((buffer.try_get_u32_le()?, buffer.try_get_u32_le()?));
     }
+    let frames = frames.into_iter().map(|frame| known.frame(frame)).collect::<Result<_>>()?;
     finished(Stack { id, domain, frames, truncated: is_truncated.then_some(end) }, buffer)
-}
-
-fn frame(buffer: &mut &[u8], texts: &[String], text_bytes_left: &mut usize) -> Result<Frame> {
-    let kind = match buffer.try_get_u8()? {
-        0 => FrameKind::Native,
-        1 => FrameKind::Python,
-        2 => FrameKind::Js,
-        3 => FrameKind::Kernel,
-        other => return Err(DecodeError::Number(other.into(), "kind of frame")),
-    };
-    let mut optional = || match buffer.try_get_u32_le()? {
-        NO_TEXT => Ok(None),
-        number => known_text(number, texts, text_bytes_left).map(Some),
-    };
-    let function = optional()?.ok_or(DecodeError::Number(NO_TEXT, "text"))?;
-    let (file, module, build_id) = (optional()?, optional()?, optional()?);
-    let present = buffer.try_get_u8()?;
-    let (line, offset) = (buffer.try_get_u32_le()?, buffer.try_get_u64_le()?);
-    let line = (present & 1 != 0).then_some(line);
-    let offset = (present & 2 != 0).then_some(offset);
-    let line_is_of_function = present & 4 != 0;
-    Ok(Frame {
-        kind,
-        function,
-        file,
-        line,
-        module,
-        build_id,
-        offset,
-        generated: None,
-        line_is_of_function,
-    })
-}
-
-/// A copy of a recorded text, out of what is left for them.
-fn known_text(number: u32, texts: &[String], text_bytes_left: &mut usize) -> Result<String> {
-    let text = texts.get(number as usize).ok_or(DecodeError::Number(number, "text"))?;
-    *text_bytes_left = text_bytes_left.checked_sub(text.len()).ok_or(DecodeError::Texts)?;
-    Ok(text.clone())
 }
 
 /// A text of frames.

@@ -8,8 +8,10 @@ mod cut;
 mod cut_tests;
 mod decode;
 mod encode;
+mod frames;
 mod meta;
 mod reader;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod thin;
@@ -51,7 +53,7 @@ const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// Most frames of a stack: walks see fewer than 300, and inlining adds some.
 const MAX_FRAMES: usize = 4096;
 /// Bytes of text in the frames of all stacks together. Many frames may name one recorded text, and
-/// each has its own copy in memory: without this bound a small file could ask for any amount.
+/// a report writes out each: without this bound a small file could ask for any amount.
 const MAX_FRAME_TEXT_BYTES: usize = 1 << 30;
 
 /// Kinds of records. Never reused; unknown ones are skipped and counted.

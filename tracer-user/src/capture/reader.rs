@@ -1,9 +1,9 @@
 //! Reads a capture back into a recording. The file may be anything.
 
 use super::decode::{self, DecodeError};
+use super::frames::Frames;
 use super::{
-    MAGIC, MAX_FRAME_TEXT_BYTES, MAX_RECORD_BYTES, RecordedWarning, Recording, VERSION,
-    crc::checksum, cut::cut_off, kind,
+    MAGIC, MAX_RECORD_BYTES, RecordedWarning, Recording, VERSION, crc::checksum, cut::cut_off, kind,
 };
 use crate::tick::MemorySplit;
 use bytes::Buf;
@@ -105,8 +105,7 @@ fn read_ticks_until(input: impl Read, until_ns: u64) -> Result<(Recording, Cut),
         ticks: 0,
         merged: 1,
         unknown: 0,
-        texts: Vec::new(),
-        text_bytes_left: MAX_FRAME_TEXT_BYTES,
+        frames: Frames::default(),
         recording: Recording::default(),
     };
     reader.preamble()?;
@@ -128,8 +127,7 @@ struct Reader<R> {
     /// Ticks that the next one stands for.
     merged: u32,
     unknown: u64,
-    texts: Vec<String>,
-    text_bytes_left: usize,
+    frames: Frames,
     recording: Recording,
 }
 
@@ -207,10 +205,9 @@ impl<R: Read> Reader<R> {
                 let stack = decode::raw_stack(payload, self.version)?;
                 recording.raw_stacks.insert(stack.id, stack);
             }
-            kind::TEXT => self.texts.push(decode::frame_text(payload)?),
+            kind::TEXT => self.frames.add_text(decode::frame_text(payload)?),
             kind::STACK => {
-                let stack =
-                    decode::stack(payload, self.version, &self.texts, &mut self.text_bytes_left)?;
+                let stack = decode::stack(payload, self.version, &mut self.frames)?;
                 recording.stacks.insert(stack.id, stack);
             }
             kind::WARNING => recording.warnings.push(decode::json::<RecordedWarning>(payload)?),

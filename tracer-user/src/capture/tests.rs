@@ -1,5 +1,6 @@
 //! Captures there and back, cut short, damaged, foreign.
 
+use super::frames::Frames;
 use super::*;
 use crate::aggregate::Totals;
 use crate::stack::{Domain, Frame, FrameKind, Generated, WalkEnd};
@@ -70,7 +71,7 @@ fn record(path: &Path, max_bytes: u64, ticks: u64) -> Recording {
     let stack = Stack {
         id: StackId(77),
         domain: Domain::Malloc,
-        frames: vec![frame.clone(), frame],
+        frames: vec![frame.clone().into(), frame.into()],
         truncated: Some(WalkEnd::TooDeep),
     };
     writer.resolved(&stack).expect("stack");
@@ -258,12 +259,12 @@ fn a_small_file_cannot_ask_for_much_memory() {
     assert_eq!(refused(MAX_TEXT_BYTES + 1, 1), Err(DecodeError::LongText(MAX_TEXT_BYTES + 1)));
     assert_eq!(refused(10, 1_000_000), Err(DecodeError::Frames(1_000_000)));
     // Each stack is small, all of them are not.
-    let texts = ["x".repeat(1000)];
-    let mut left = 25_000;
+    let mut known = Frames::within(25_000);
+    known.add_text("x".repeat(1000));
     let frames = stack_of_first_text(10);
-    assert_eq!(decode::stack(&frames, VERSION, &texts, &mut left).expect("first").frames.len(), 10);
-    assert!(decode::stack(&frames, VERSION, &texts, &mut left).is_ok());
-    assert_eq!(decode::stack(&frames, VERSION, &texts, &mut left), Err(DecodeError::Texts));
+    assert_eq!(decode::stack(&frames, VERSION, &mut known).expect("first").frames.len(), 10);
+    assert!(decode::stack(&frames, VERSION, &mut known).is_ok());
+    assert_eq!(decode::stack(&frames, VERSION, &mut known), Err(DecodeError::Texts));
 }
 
 #[test]
@@ -285,13 +286,13 @@ fn what_is_written_can_be_read_however_long_its_texts_are() {
     let stack = |id, depth| Stack {
         id: StackId(id),
         domain: Domain::Malloc,
-        frames: vec![frame.clone(); depth],
+        frames: vec![frame.clone().into(); depth],
         truncated: None,
     };
     writer.resolved(&stack(1, 2)).expect("stack");
     let deep = Frame { function: "f".into(), ..frame.clone() };
     writer
-        .resolved(&Stack { frames: vec![deep; MAX_FRAMES + 1], ..stack(2, 0) })
+        .resolved(&Stack { frames: vec![deep.into(); MAX_FRAMES + 1], ..stack(2, 0) })
         .expect("deep stack");
     assert!(writer.refused_bytes() > 0);
     writer.finish().expect("finish");

@@ -68,7 +68,7 @@ impl Steps {
 pub(super) struct Step {
     pub(super) tick: Tick,
     pub(super) ticks: u64,
-    /// Where in `tick` a site is.
+    /// Where in `tick` a site is; of a single tick nobody asks.
     places: HashMap<(StackId, u32), usize>,
 }
 
@@ -76,7 +76,15 @@ impl Step {
     /// Takes in `ticks` more ticks, added up to `later`. All is cumulative or a reading of a state,
     /// so the later word counts wherever there is one.
     pub(super) fn add(&mut self, mut later: Tick, ticks: u64) {
+        if self.ticks == 0 {
+            (self.tick, self.ticks) = (later, ticks);
+            return;
+        }
         self.ticks += ticks;
+        if self.places.is_empty() {
+            let sites = self.tick.sites.iter().enumerate();
+            self.places = sites.map(|(place, site)| ((site.stack, site.epoch), place)).collect();
+        }
         for site in std::mem::take(&mut later.sites) {
             match self.places.entry((site.stack, site.epoch)) {
                 Entry::Occupied(place) => self.tick.sites[*place.get()] = site,
@@ -115,9 +123,13 @@ fn fill_in(later: &mut Tick, earlier: Tick) {
     }
 }
 
-/// What became of a capture that was thinned.
-#[derive(Debug, Default)]
-pub(super) struct Thinned {
+/// A capture that is being thinned, and what became of it so far.
+#[derive(Debug)]
+pub(super) struct Thinning {
+    /// Ordinal of the next tick, and how many the next record stands for.
+    ordinal: u64,
+    merged: u64,
+    payload: Vec<u8>,
     /// Bytes of records that were written.
     pub(super) bytes: u64,
     /// Bytes of its ticks.
@@ -128,46 +140,71 @@ pub(super) struct Thinned {
     pub(super) rest: Step,
 }
 
-/// Copies the records of a capture whose ordinals begin at 0; only ticks that stay are steps, and
-/// take in what comes before them. Everything else is copied as it is.
-///
-/// # Errors
-/// When it cannot be read as it was written, or the copy cannot be written.
-///
-/// # Cost
-/// About 0.3 microseconds for each reading of a site; memory for a step.
-pub(super) fn copy(
-    from: &mut impl Read,
-    to: &mut impl Write,
-    steps: &Steps,
-) -> io::Result<Thinned> {
-    let mut thinned = Thinned::default();
-    let (mut ordinal, mut merged) = (0u64, 1);
-    let mut payload = Vec::new();
-    let mut encoded = BytesMut::new();
-    while let Some(kind) = next(from, &mut payload)? {
-        match kind {
-            kind::MERGED => merged = payload.as_slice().try_get_u64_le().map_err(damaged)?,
-            kind::TICK => {
-                let tick = decode::tick(&payload, VERSION).map_err(damaged)?;
-                thinned.rest.add(tick, merged);
-                ordinal += merged;
-                merged = 1;
-                // The ordinal of the latest that is in it.
-                if steps.stays(ordinal - 1) {
-                    let step = std::mem::take(&mut thinned.rest);
-                    encoded.clear();
-                    encode::tick(&step.tick, &mut encoded);
-                    let bytes = write_step(to, step.ticks, &encoded)?;
-                    thinned.tick_bytes += bytes;
-                    thinned.bytes += bytes;
-                    thinned.steps += 1;
-                }
-            }
-            _ => thinned.bytes += write_record(to, kind, &payload)?,
+impl Default for Thinning {
+    fn default() -> Self {
+        Self {
+            ordinal: 0,
+            merged: 1,
+            payload: Vec::new(),
+            bytes: 0,
+            tick_bytes: 0,
+            steps: 0,
+            rest: Step::default(),
         }
     }
-    Ok(thinned)
+}
+
+impl Thinning {
+    /// Copies the next `most_bytes` of a capture whose ordinals begin at 0, to the end of a record;
+    /// only ticks that stay are steps, and take in what comes before them. Everything else is copied
+    /// as it is. Whether that was all that is there now.
+    ///
+    /// # Errors
+    /// When it cannot be read as it was written, or the copy cannot be written.
+    ///
+    /// # Cost
+    /// About 0.3 microseconds for each reading of a site; memory for a step.
+    pub(super) fn copy(
+        &mut self,
+        from: &mut impl Read,
+        to: &mut impl Write,
+        steps: &Steps,
+        most_bytes: u64,
+    ) -> io::Result<bool> {
+        let mut copied = 0;
+        while copied < most_bytes {
+            let Some(kind) = next(from, &mut self.payload)? else { return Ok(true) };
+            copied += self.payload.len() as u64;
+            self.record(kind, to, steps)?;
+        }
+        Ok(false)
+    }
+
+    fn record(&mut self, kind: u32, to: &mut impl Write, steps: &Steps) -> io::Result<()> {
+        match kind {
+            kind::MERGED => {
+                self.merged = self.payload.as_slice().try_get_u64_le().map_err(damaged)?;
+            }
+            kind::TICK => {
+                let tick = decode::tick(&self.payload, VERSION).map_err(damaged)?;
+                self.rest.add(tick, self.merged);
+                self.ordinal += self.merged;
+                self.merged = 1;
+                // The ordinal of the latest that is in it.
+                if steps.stays(self.ordinal - 1) {
+                    let step = std::mem::take(&mut self.rest);
+                    let mut encoded = BytesMut::new();
+                    encode::tick(&step.tick, &mut encoded);
+                    let bytes = write_step(to, step.ticks, &encoded)?;
+                    self.tick_bytes += bytes;
+                    self.bytes += bytes;
+                    self.steps += 1;
+                }
+            }
+            _ => self.bytes += write_record(to, kind, &self.payload)?,
+        }
+        Ok(())
+    }
 }
 
 /// Writes a tick that stands for so many, with the word for that where it is more than one. Bytes

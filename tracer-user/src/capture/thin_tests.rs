@@ -59,6 +59,8 @@ struct Outcome {
     file_bytes: u64,
     /// The longest time that a tick took to record.
     longest: Duration,
+    /// Ticks behind which a copy was under way.
+    rewriting_ticks: u64,
     read: Duration,
 }
 
@@ -68,6 +70,8 @@ fn session(max_bytes: u64, seconds: u64, stacks: u64, changing: u64, pinned: &[u
     let mut writer = Writer::create(&path, max_bytes).expect("create");
     let mut live = Recording::default();
     let mut longest = Duration::ZERO;
+    let beside = folder.path().join("capture.outlive.partial.thinned");
+    let mut rewriting_ticks = 0;
     for id in 1..=stacks {
         writer.stack(&raw_stack(id)).expect("stack");
         live.raw_stacks.insert(StackId(id), raw_stack(id));
@@ -78,6 +82,7 @@ fn session(max_bytes: u64, seconds: u64, stacks: u64, changing: u64, pinned: &[u
         let began = Instant::now();
         writer.tick(&tick).expect("tick");
         longest = longest.max(began.elapsed());
+        rewriting_ticks += u64::from(beside.exists());
         if pinned.contains(&second) {
             live.aggregate.pin_latest();
             writer.pin_latest().expect("pin");
@@ -91,7 +96,8 @@ fn session(max_bytes: u64, seconds: u64, stacks: u64, changing: u64, pinned: &[u
     let file_bytes = std::fs::metadata(&path).expect("size").len();
     let began = Instant::now();
     let replayed = read(&path).expect("read");
-    Outcome { live, replayed, stride, file_bytes, longest, read: began.elapsed() }
+    let read = began.elapsed();
+    Outcome { live, replayed, stride, file_bytes, longest, rewriting_ticks, read }
 }
 
 fn names_in(folder: &Path) -> Vec<String> {
@@ -116,6 +122,8 @@ fn a_day_of_many_stacks_is_a_small_file_that_is_read_in_seconds() {
     const DAY_S: u64 = 86_400;
     let outcome = session(DEFAULT_MAX_BYTES, DAY_S, 3000, 50, &[]);
     assert!(outcome.stride > 1);
+    // Sixty-four MiB are no single tick's work.
+    assert!(outcome.rewriting_ticks >= 8, "{}", outcome.rewriting_ticks);
     assert!(outcome.file_bytes < 72 << 20, "{} bytes", outcome.file_bytes);
     assert_same_sums(&outcome);
     assert_steps_are_true(&outcome, &[1, 1500, 3000].map(StackId));

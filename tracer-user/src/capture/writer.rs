@@ -2,6 +2,7 @@
 //! written. Bounded: ticks that become too many are thinned, and what does not fit even so is
 //! refused and counted.
 
+use super::rewrite::Rewrite;
 use super::thin::{self, Step, Steps};
 use super::{
     MAGIC, MAX_FRAMES, MAX_RECORD_BYTES, MAX_TEXT_BYTES, MappedFile, Meta, RecordedWarning,
@@ -12,7 +13,7 @@ use crate::tick::Tick;
 use bytes::{BufMut, BytesMut};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,15 @@ use std::path::{Path, PathBuf};
 /// where that costs no resolution that matters ([`thin::TICK_BYTES`]); the rest is for stacks.
 pub const DEFAULT_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
+/// A buffer up to this size is used again; a larger one was for a flood of new stacks. Bytes.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
+/// Bytes of a file that is being thinned that are gone through with each tick, at least: some 50 ms,
+/// in which nothing else is done.
+const REWRITTEN_BYTES: u64 = 8 << 20;
+
 /// Magic and version.
-const PREAMBLE_BYTES: u64 = 12;
+pub(super) const PREAMBLE_BYTES: u64 = 12;
 
 /// A capture being written. Dropped without [`Writer::finish`], it leaves no file.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub struct Writer {
     written_steps: u64,
     tick_bytes: u64,
     steps: Steps,
+    /// Where it is being thinned.
+    rewrite: Option<Rewrite>,
     /// Ticks behind the last step.
     rest: Step,
     texts: HashMap<String, u32>,
@@ -62,6 +72,7 @@ impl Writer {
             written_steps: 0,
             tick_bytes: 0,
             steps: Steps::default(),
+            rewrite: None,
             rest: Step::default(),
             texts: HashMap::new(),
             buffer: BytesMut::new(),
@@ -93,7 +104,13 @@ impl Writer {
     pub fn tick(&mut self, tick: &Tick) -> io::Result<()> {
         self.rest.add(tick.clone(), 1);
         self.ticks += 1;
-        if self.steps.stays(self.ticks - 1) { self.end_step() } else { Ok(()) }
+        let before = self.written_bytes;
+        if self.steps.stays(self.ticks - 1) {
+            self.end_step()?;
+        }
+        // Faster than the file grows.
+        let grown = self.written_bytes.saturating_sub(before);
+        self.rewrite_on(REWRITTEN_BYTES.max(grown.saturating_mul(4)))
     }
 
     /// The latest tick stays a step of its own, since it has a meaning. Whoever calls this bounds
@@ -105,6 +122,7 @@ impl Writer {
 
     /// No tick comes any more: records those behind the last step. [`Writer::finish`] does so too.
     pub fn end_ticks(&mut self) -> io::Result<()> {
+        self.rewrite_on(u64::MAX)?;
         self.end_step_within(self.max_bytes / 8 * 7, true)
     }
 
@@ -122,7 +140,7 @@ impl Writer {
         loop {
             encoded.clear();
             encode::tick(&self.rest.tick, &mut encoded);
-            if !self.thin_for(encoded.len() as u64 + thin::STEP_BYTES, limit)? {
+            if !self.thin_for(encoded.len() as u64 + thin::STEP_BYTES, limit, is_last)? {
                 break;
             }
             if !is_last && !self.steps.stays(self.ticks - 1) {
@@ -144,7 +162,9 @@ impl Writer {
         if fits || is_last {
             self.rest = Step::default();
         }
-        self.buffer = encoded;
+        if encoded.capacity() <= KEPT_BUFFER_BYTES {
+            self.buffer = encoded;
+        }
         Ok(())
     }
 
@@ -152,33 +172,45 @@ impl Writer {
         self.max_bytes / 4 * 3
     }
 
-    /// Thins the file where so many bytes more are too many. Whether it did.
-    fn thin_for(&mut self, bytes: u64, limit: u64) -> io::Result<bool> {
-        let is_full = self.written_bytes.saturating_add(bytes) > limit;
+    /// Thins the file where so many bytes more are too many: at once where there is no room, else with
+    /// the ticks to come. Whether steps became fewer by that.
+    fn thin_for(&mut self, bytes: u64, limit: u64, is_last: bool) -> io::Result<bool> {
+        let full_at = self.written_bytes.saturating_add(bytes);
         let tick_bytes = self.tick_bytes.saturating_add(bytes);
-        let is_due = self.steps.are_too_many(self.written_steps, tick_bytes, is_full);
-        if is_due {
-            self.thin()?;
+        let is_full = full_at > limit;
+        let is_nearly_full = full_at > limit / 4 * 3 && tick_bytes > thin::TICK_BYTES;
+        let must_go = is_full || is_nearly_full;
+        let is_due = self.steps.are_too_many(self.written_steps, tick_bytes, must_go);
+        // With the ticks to come: there must be some, and one copy is enough.
+        if !is_due || (!is_full && (is_last || self.rewrite.is_some())) {
+            return Ok(false);
         }
-        Ok(is_due)
+        if self.rewrite.is_none() {
+            self.begin_rewrite()?;
+        }
+        if is_full {
+            self.rewrite_on(u64::MAX)?;
+        }
+        Ok(true)
     }
 
-    /// Writes the file anew with every second step, beside its place.
-    fn thin(&mut self) -> io::Result<()> {
-        let Some(partial) = self.partial.clone() else { return Ok(()) };
+    /// From now on half as many ticks are steps; those before go as the file is written anew.
+    fn begin_rewrite(&mut self) -> io::Result<()> {
+        let Some(partial) = &self.partial else { return Ok(()) };
+        self.rewrite = Some(Rewrite::begin(partial)?);
         self.steps.halve();
+        Ok(())
+    }
+
+    /// Writes up to so many bytes more of the file anew; with the last of them it takes its place.
+    fn rewrite_on(&mut self, most_bytes: u64) -> io::Result<()> {
+        let Some(mut rewrite) = self.rewrite.take() else { return Ok(()) };
         self.out.flush()?;
-        let mut old = BufReader::new(File::open(&partial)?);
-        old.seek(SeekFrom::Start(PREAMBLE_BYTES))?;
-        let beside = beside(&partial, ".thinned");
-        let mut out = BufWriter::new(create(&beside)?);
-        let copied = write_preamble(&mut out)
-            .and_then(|()| thin::copy(&mut old, &mut out, &self.steps))
-            .and_then(|thinned| std::fs::rename(&beside, &partial).map(|()| thinned));
-        let mut thinned = copied.inspect_err(|_| {
-            // Nothing else can be done about it.
-            let _ = std::fs::remove_file(&beside);
-        })?;
+        if !rewrite.go_on(&self.steps, most_bytes)? {
+            self.rewrite = Some(rewrite);
+            return Ok(());
+        }
+        let (out, mut thinned) = rewrite.replace()?;
         self.out = out;
         self.written_bytes = PREAMBLE_BYTES + thinned.bytes;
         self.tick_bytes = thinned.tick_bytes;
@@ -197,7 +229,7 @@ impl Writer {
         encoded.clear();
         encode::raw_stack(stack, &mut encoded);
         let limit = self.tick_limit();
-        while self.thin_for(encoded.len() as u64 + thin::STEP_BYTES, limit)? {}
+        while self.thin_for(encoded.len() as u64 + thin::STEP_BYTES, limit, false)? {}
         self.record(kind::RAW_STACK, &encoded, limit)?;
         self.buffer = encoded;
         Ok(())
@@ -275,7 +307,7 @@ impl Writer {
     }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
@@ -283,7 +315,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 /// Makes a file anew, readable by its owner only. What an earlier, killed session left goes; a
 /// link there must not be followed.
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -291,7 +323,7 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-fn write_preamble(out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_preamble(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&MAGIC)?;
     out.write_all(&VERSION.to_le_bytes())
 }

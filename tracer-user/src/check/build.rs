@@ -219,7 +219,7 @@ fn finding((suppressed, _, name): &Key, places: &[&Place], run: &Run<'_>) -> Opt
     let shown = places.iter().max_by(|a, b| held(a).total_cmp(&held(b)))?;
     let stacks: BTreeSet<_> = places.iter().map(|place| &place.frames).collect();
     let domains: BTreeSet<_> = places.iter().map(|place| place.domain).collect();
-    let containers = match is_arena(shown.frames.first()) {
+    let containers = match is_arena(shown.frames.first().map(|frame| &**frame)) {
         true => report::grown_containers(run.recording),
         false => Vec::new(),
     };

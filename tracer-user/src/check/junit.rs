@@ -46,7 +46,8 @@ fn case(check: &Check, finding: &CheckFinding) -> TestCase {
     let fails = check.status == Status::Growth && finding.disposition.counts();
     let message = format!("{}: {}", finding.pattern, finding.disposition.in_words());
     let status = if fails {
-        let stack: Vec<String> = finding.frames.iter().map(crate::report::label).collect();
+        let stack: Vec<String> =
+            finding.frames.iter().map(|frame| crate::report::label(frame)).collect();
         unsuccessful(NonSuccessKind::Failure, &message, "growth", &stack.join("\n"))
     } else {
         let mut skipped = TestCaseStatus::skipped();

@@ -2,6 +2,7 @@
 //! removed field raises [`SCHEMA_VERSION`], an added one does not.
 
 use crate::report::{ContainerReport, FrameReport, Nature, Rate, WarningReport};
+use crate::same::Same;
 use serde::Serialize;
 
 /// Version of the JSON.
@@ -187,12 +188,12 @@ pub struct CheckFinding {
     pub application_frame: Option<usize>,
     pub truncated: Option<&'static str>,
     /// Leaf first.
-    pub frames: Vec<FrameReport>,
+    pub frames: Vec<Same<FrameReport>>,
 }
 
 impl CheckFinding {
     /// The frame that it is told by.
     pub fn place(&self) -> Option<&FrameReport> {
-        self.frames.get(self.application_frame?)
+        self.frames.get(self.application_frame?).map(|frame| &**frame)
     }
 }

@@ -30,12 +30,12 @@ fn finding(
     let mut frames = site.map(|site| site.frames.clone()).unwrap_or_default();
     let is_by_stack = found.heap.subject == Subject::Stack && found.heap.container.is_none();
     if !is_by_stack || site.is_none() {
-        frames.insert(0, found.application_frame.clone());
+        frames.insert(0, found.application_frame.clone().into());
     }
     let suppression = rules.suppressions.iter().find(|one| one.matches(&frames));
     let rate = found.growth_bytes_per_s;
     let (containers, mut held_by) = match &found.heap.container {
-        None if is_arena(frames.first()) => {
+        None if is_arena(frames.first().map(|frame| &**frame)) => {
             let containers = report::grown_containers(recording);
             let told = report::filled_by_these(&containers);
             (containers, told)

@@ -6,6 +6,7 @@
 //! for its end. Matched are the function, the source file and the module of every frame.
 
 use crate::report::FrameReport;
+use crate::same::Same;
 
 /// The longest file of suppressions; bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -79,7 +80,7 @@ pub fn parse(text: &str) -> Result<Vec<Suppression>, SuppressionError> {
 
 impl Suppression {
     /// Whether any frame is named by it.
-    pub fn matches(&self, frames: &[FrameReport]) -> bool {
+    pub fn matches(&self, frames: &[Same<FrameReport>]) -> bool {
         frames.iter().any(|frame| {
             let texts = [Some(&frame.function), frame.file.as_ref(), frame.module.as_ref()];
             texts.into_iter().flatten().any(|text| is_found(&self.pattern, text))
@@ -169,8 +170,8 @@ mod tests {
     #[test]
     fn function_file_and_module_of_any_frame_are_matched() {
         let frames = [
-            frame("malloc", None, Some("/lib/libc.so.6")),
-            frame("keep", Some("/srv/cache.c"), None),
+            frame("malloc", None, Some("/lib/libc.so.6")).into(),
+            frame("keep", Some("/srv/cache.c"), None).into(),
         ];
         for (pattern, expected) in [
             ("keep", true),
@@ -201,6 +202,7 @@ mod tests {
             assert_eq!(parse(text), Err(SuppressionError::Everything { line: 1 }), "{text}");
         }
         let long = format!("leak:{}", "a*".repeat(50_000));
-        assert!(!parse(&long).expect("long")[0].matches(&[frame(&"ab".repeat(9000), None, None)]));
+        let frames = [frame(&"ab".repeat(9000), None, None).into()];
+        assert!(!parse(&long).expect("long")[0].matches(&frames));
     }
 }

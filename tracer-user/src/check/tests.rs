@@ -6,6 +6,7 @@ use crate::capture::{
     Recording, TargetMeta,
 };
 use crate::report::Detail;
+use crate::same::Same;
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId};
 use crate::tick::{SiteReading, Tick};
 
@@ -31,12 +32,17 @@ fn stack(id: u64, function: &str, line: u32) -> Stack {
         generated: None,
         line_is_of_function: false,
     };
-    let frames = vec![
+    let frames = [
         frame(FrameKind::Native, "PyBytes_FromStringAndSize", None, None),
         frame(FrameKind::Python, function, Some("/srv/app/store.py"), Some(line)),
         frame(FrameKind::Python, "Gateway.post", Some("/srv/app/gateway.py"), Some(54)),
     ];
-    Stack { id: StackId(id), domain: Domain::Malloc, frames, truncated: None }
+    Stack {
+        id: StackId(id),
+        domain: Domain::Malloc,
+        frames: frames.map(Same::from).into(),
+        truncated: None,
+    }
 }
 
 /// A session with these leaks; the lines of its sources begin at `line`.
@@ -282,7 +288,7 @@ fn memory_for_small_objects_is_told_by_the_container_that_fills_it() {
     let mut recording = recording(&[Leak { function: "x", blocks: 1, bytes: 1 << 20 }], 70);
     let stack = recording.stacks.get_mut(&StackId(0xa0)).expect("the stack");
     stack.domain = Domain::Mmap;
-    stack.frames = vec![Frame::bare(FrameKind::Native, crate::symbol::ARENA_FRAME)];
+    stack.frames = vec![Frame::bare(FrameKind::Native, crate::symbol::ARENA_FRAME).into()];
     let container = |path: &str, last| GrownContainer {
         type_name: "dict".into(),
         chain: Chain { steps: path.split(" -> ").map(str::to_owned).collect(), ..Chain::default() },

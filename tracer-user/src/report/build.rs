@@ -3,6 +3,7 @@
 use super::evidence::{self, Evidence};
 use super::findings::findings;
 use super::focus::application_frame;
+use super::frames::Frames;
 use super::groups;
 use super::heap;
 use super::javascript;
@@ -19,6 +20,7 @@ use super::v8;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{PythonObjects, Recording};
 use crate::growth::{Interval, Judgement, Limits, Verdict, judge};
+use crate::same::Same;
 use crate::stack::{Domain, Frame, FrameKind, Stack, StackId, WalkEnd};
 use crate::symbol::ARENA_FRAME;
 use crate::tick::{Counters, MemorySplit};
@@ -165,14 +167,13 @@ struct Group {
     /// All of them.
     stacks: Vec<StackId>,
     /// Its frames.
-    frames: Vec<FrameReport>,
+    frames: Vec<Same<FrameReport>>,
     totals: Totals,
-    series: Series,
 }
 
 /// What makes two stacks of a process one site: all that people read, without offsets, and without
 /// what says how V8 ran a function.
-type SiteKey = (Domain, Option<WalkEnd>, Vec<FrameReport>);
+type SiteKey = (Domain, Option<WalkEnd>, Vec<Same<FrameReport>>);
 
 /// A site with all that it was judged by.
 pub(super) struct Judged {
@@ -186,11 +187,21 @@ pub(super) struct Judged {
     pub(super) attached_ns: u64,
     pub(super) evidence: Evidence,
     pub(super) totals: Totals,
-    /// Over the whole window.
-    pub(super) series: Series,
+}
+
+/// What these stacks did together, over the whole window.
+fn series(recording: &Recording, stacks: &[StackId]) -> Series {
+    let mut sum = Series::default();
+    stacks.iter().for_each(|id| sum.add(&recording.aggregate.series(*id)));
+    sum
 }
 
 impl Judged {
+    /// What it did over the whole window: a value for each tick, so it is not kept for each site.
+    pub(super) fn series(&self, recording: &Recording) -> Series {
+        series(recording, &self.stacks)
+    }
+
     /// Says this of the site.
     pub(super) fn take(&mut self, judgement: Judgement) {
         let site = &mut self.site;
@@ -217,6 +228,7 @@ pub(super) fn judged_sites(
     let mut seen_inside = Totals::default();
     let is_seen_inside = v8::is_seen_inside(recording);
     let mut groups: BTreeMap<(Option<usize>, SiteKey), Group> = BTreeMap::new();
+    let mut known = Frames::default();
     for (id, totals) in recording.aggregate.stacks() {
         let fallback;
         let stack = match recording.stacks.get(&id) {
@@ -226,11 +238,8 @@ pub(super) fn judged_sites(
                 &fallback
             }
         };
-        let mut frames: Vec<FrameReport> = stack
-            .frames
-            .iter()
-            .map(|frame| FrameReport { offset: None, ..frame_report(frame) })
-            .collect();
+        let shown: Vec<_> = stack.frames.iter().map(|frame| known.shown(frame)).collect();
+        let mut frames: Vec<_> = shown.iter().map(|frame| known.nowhere(frame)).collect();
         let mut truncated = stack.truncated;
         if v8::are_of_heap_page(&frames) {
             if is_seen_inside && stack.domain == Domain::Mmap {
@@ -243,27 +252,20 @@ pub(super) fn judged_sites(
         let group = groups.entry((owners.of_stack(id), key)).or_insert_with(|| {
             // Offsets, and what says how V8 ran them, are those of the first of the merged stacks.
             if !v8::are_page_frames(&frames) {
-                frames.iter_mut().zip(&stack.frames).for_each(|(own, of)| own.offset = of.offset);
+                frames = shown;
             }
-            Group {
-                id,
-                stacks: Vec::new(),
-                frames,
-                totals: Totals::default(),
-                series: Series::default(),
-            }
+            Group { id, stacks: Vec::new(), frames, totals: Totals::default() }
         });
         group.stacks.push(id);
         group.totals = group.totals + totals;
-        group.series.add(&recording.aggregate.series(id));
     }
     let mut judged = Vec::with_capacity(groups.len());
     for ((process, (domain, truncated, _)), group) in groups {
-        let Group { id, stacks, frames, totals, series } = group;
+        let Group { id, stacks, frames, totals } = group;
         let attached_ns = owners.attached_ns(process);
         // Until then it is zero, and a leak in a worker that came late would be a step.
         let evidence = evidence::of(recording, process, domain, &frames, totals);
-        let alive = while_alive(series.clone(), attached_ns, None);
+        let alive = while_alive(series(recording, &stacks), attached_ns, None);
         let judgement = profiles.judge(alive, limits, &evidence);
         let judgement = match domain {
             Domain::Malloc if v8::are_page_frames(&frames) => v8::not_by_itself(judgement),
@@ -297,16 +299,8 @@ pub(super) fn judged_sites(
             frames,
         };
         let unjudged = Judgement::plain(judgement.verdict, None, Vec::new());
-        let mut part = Judged {
-            site,
-            stacks,
-            judgement: unjudged,
-            process,
-            attached_ns,
-            evidence,
-            totals,
-            series,
-        };
+        let mut part =
+            Judged { site, stacks, judgement: unjudged, process, attached_ns, evidence, totals };
         part.take(judgement);
         judged.push(part);
     }
@@ -318,7 +312,7 @@ pub(super) fn unresolved(recording: &Recording, id: StackId) -> Stack {
     let named =
         |function: String, offset| Frame { offset, ..Frame::bare(FrameKind::Native, function) };
     let raw = recording.raw_stacks.get(&id);
-    let frames = match raw {
+    let frames: Vec<Frame> = match raw {
         Some(raw) => {
             raw.native.iter().map(|avma| named(format!("{avma:#x}"), Some(*avma))).collect()
         }
@@ -326,6 +320,7 @@ pub(super) fn unresolved(recording: &Recording, id: StackId) -> Stack {
         None => vec![named("[unknown]".into(), None)],
     };
     let truncated = raw.map(|raw| raw.native_end).filter(|end| !end.is_complete());
+    let frames = frames.into_iter().map(Same::from).collect();
     Stack { id, domain: raw.map_or(Domain::Malloc, |raw| raw.domain), frames, truncated }
 }
 

@@ -8,6 +8,7 @@ use crate::aggregate::Totals;
 use crate::capture::Recording;
 pub(super) use crate::growth::Evidence;
 use crate::growth::{Collections, Sampling};
+use crate::same::Same;
 use crate::stack::{Domain, FrameKind};
 
 /// V8's own sampling interval, where a recording does not say which one was asked for; bytes.
@@ -29,7 +30,7 @@ pub(super) fn of(
     recording: &Recording,
     process: Option<usize>,
     domain: Domain,
-    frames: &[FrameReport],
+    frames: &[Same<FrameReport>],
     totals: Totals,
 ) -> Evidence {
     if domain == Domain::V8 {
@@ -55,7 +56,7 @@ pub(super) fn of(
 
 /// Whether a block may belong to a JavaScript object, with which it dies: whoever asked for it was
 /// called by JavaScript, or is V8 itself.
-fn is_collected(frames: &[FrameReport]) -> bool {
+fn is_collected(frames: &[Same<FrameReport>]) -> bool {
     frames.iter().any(|frame| {
         frame.kind == FrameKind::Js || OF_V8.iter().any(|start| frame.function.starts_with(start))
     })

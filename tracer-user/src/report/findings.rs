@@ -40,7 +40,7 @@ fn finding(recording: &Recording, judged: &[Judged], group: &Group) -> Option<By
     let judgement = &group.judgement;
     let stacks = parts.iter().flat_map(|part| part.stacks.iter().copied()).collect();
     let finding = Finding {
-        application_frame: FrameReport { offset: None, ..application_frame.clone() },
+        application_frame: FrameReport { offset: None, ..FrameReport::clone(application_frame) },
         source_line: None,
         verdict: judgement.verdict.name(),
         confidence: judgement.confidence,

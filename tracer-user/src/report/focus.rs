@@ -2,14 +2,16 @@
 
 use super::model::FrameReport;
 pub(super) use crate::printable::printable;
+use crate::same::Same;
 use crate::stack::FrameKind;
 
 /// The nearest frame that belongs to the application: the first Python or JavaScript frame outside
 /// installed packages and the standard library; else the first JavaScript frame of a package, of
 /// Node.js itself, any Python or JavaScript frame; else, for machine code, the first frame in the
 /// executable `exe`; else the leaf.
-pub(super) fn application_frame(frames: &[FrameReport], exe: &str) -> Option<usize> {
-    let first = |wanted: &dyn Fn(&FrameReport) -> bool| frames.iter().position(wanted);
+pub(super) fn application_frame(frames: &[Same<FrameReport>], exe: &str) -> Option<usize> {
+    let first =
+        |wanted: &dyn Fn(&FrameReport) -> bool| frames.iter().position(|frame| wanted(frame));
     first(&|frame| is_scripted(frame) && !is_library(frame))
         .or_else(|| first(&|frame| file_of_js(frame).is_some_and(|file| !is_of_node(file))))
         .or_else(|| first(&|frame| file_of_js(frame).is_some()))
@@ -93,7 +95,7 @@ mod tests {
     #[test]
     fn the_application_comes_before_packages_and_these_before_the_runtime() {
         let check = |claim: &str, frames: &[&str], expected: Option<usize>| {
-            let frames: Vec<FrameReport> = frames.iter().map(|text| frame(text)).collect();
+            let frames: Vec<_> = frames.iter().map(|text| Same::from(frame(text))).collect();
             assert_eq!(application_frame(&frames, "/bin/node"), expected, "{claim}");
         };
         check(

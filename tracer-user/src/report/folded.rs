@@ -19,7 +19,7 @@ pub(super) fn weights(report: &Report, view: View) -> BTreeMap<String, u64> {
     for site in heavy() {
         let root = has_roots.then(|| root(site.domain));
         let mut stack: Vec<String> =
-            root.into_iter().chain(site.frames.iter().rev().map(name)).collect();
+            root.into_iter().chain(site.frames.iter().rev().map(|frame| name(frame))).collect();
         if site.frames.is_empty() {
             stack.push("[no frames]".into());
         }

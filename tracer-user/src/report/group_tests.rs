@@ -226,7 +226,7 @@ fn a_leak_whose_function_is_inlined_meanwhile_is_found_at_its_caller() {
             line: Some(line),
             ..Frame::bare(FrameKind::Js, *name)
         };
-        let frames = (30..).zip(functions).map(frame).collect();
+        let frames = (30..).zip(functions).map(|part| frame(part).into()).collect();
         let kept = Stack { id: StackId(id), domain: Domain::V8, frames, truncated: None };
         session.recording.stacks.insert(StackId(id), kept);
     }

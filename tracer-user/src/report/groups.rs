@@ -115,7 +115,8 @@ pub(super) fn judge(
         let Some(frame) = part.site.application_frame else { continue };
         places.entry(place(&part.site.frames[frame])).or_default().push(index);
     }
-    let together = |sites: &[usize], judged: &[Judged]| of_sum(sites, judged, profiles, limits);
+    let together =
+        |sites: &[usize], judged: &[Judged]| of_sum(recording, sites, judged, profiles, limits);
     let mut sums: Vec<Option<Group>> =
         places.values().map(|sites| sum_that_may_grow(sites, judged, &together)).collect();
     let of_sums = sums.iter().flatten().filter(|sum| sum.sites.len() > 1).map(|sum| &sum.judgement);
@@ -188,13 +189,19 @@ fn what_is(
 
 /// What these sites do together, while all the processes that they are in were followed: before, the
 /// sum grew more slowly.
-fn of_sum(sites: &[usize], judged: &[Judged], profiles: &Profiles, limits: &Limits) -> Judgement {
+fn of_sum(
+    recording: &Recording,
+    sites: &[usize],
+    judged: &[Judged],
+    profiles: &Profiles,
+    limits: &Limits,
+) -> Judgement {
     if let [only] = sites {
         return judged[*only].judgement.clone();
     }
     let parts: Vec<&Judged> = sites.iter().map(|index| &judged[*index]).collect();
     let from_ns = parts.iter().map(|part| part.attached_ns).max().unwrap_or(0);
-    let series = while_alive(series_of(sites, judged), from_ns, None);
+    let series = while_alive(series_of(recording, sites, judged), from_ns, None);
     let judgement = profiles.judge(series, limits, &evidence::together(&parts));
     match parts.iter().all(|part| super::v8::are_page_frames(&part.site.frames)) {
         true => super::v8::not_by_itself(judgement),
@@ -218,9 +225,9 @@ fn doubt_exchange(judged: &mut [Judged], growing: &mut [Group]) {
     }
 }
 
-fn series_of(sites: &[usize], judged: &[Judged]) -> Series {
+fn series_of(recording: &Recording, sites: &[usize], judged: &[Judged]) -> Series {
     let mut series = Series::default();
-    sites.iter().for_each(|index| series.add(&judged[*index].series));
+    sites.iter().for_each(|index| series.add(&judged[*index].series(recording)));
     series
 }
 
@@ -235,7 +242,7 @@ fn doubt_replacement(recording: &Recording, judged: &mut [Judged], growing: &mut
         if group.sites.iter().any(is_sampled) {
             continue;
         }
-        let series = series_of(&group.sites, judged);
+        let series = series_of(recording, &group.sites, judged);
         let doubted = doubt_turnover(group.judgement.clone(), &series, &frees);
         if doubted.verdict == Verdict::Growing {
             continue;

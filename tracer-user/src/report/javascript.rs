@@ -3,6 +3,7 @@
 use super::model::Walks;
 use crate::{
     capture::Recording,
+    same::Same,
     stack::{Domain, Frame, FrameKind},
     symbol::is_unnamed_js,
     units,
@@ -17,7 +18,7 @@ pub(super) fn frames(recording: &Recording) -> BTreeMap<String, u64> {
 /// Of what was allocated by stacks with JavaScript frames, the share of those whose frames all
 /// have names, 0 to 1; `None` where there was none.
 pub(super) fn whole_share(recording: &Recording) -> Option<f64> {
-    let is_js = |frame: &&Frame| frame.kind == FrameKind::Js;
+    let is_js = |frame: &&Same<Frame>| frame.kind == FrameKind::Js;
     let (mut all, mut whole) = (0_u64, 0_u64);
     for (id, totals) in recording.aggregate.stacks() {
         let Some(stack) = recording.stacks.get(&id) else { continue };
@@ -67,8 +68,8 @@ mod tests {
         for (id, (names, blocks)) in (7..).zip(stacks) {
             let id = StackId(id);
             let of = |name: &&str| match name.strip_prefix("js:") {
-                Some(name) => Frame::bare(FrameKind::Js, name),
-                None => Frame::bare(FrameKind::Native, *name),
+                Some(name) => Frame::bare(FrameKind::Js, name).into(),
+                None => Frame::bare(FrameKind::Native, *name).into(),
             };
             let frames = names.iter().map(of).collect();
             let stack = Stack { id, domain: Domain::Malloc, frames, truncated: None };

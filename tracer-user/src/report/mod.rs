@@ -7,6 +7,7 @@ mod evidence;
 mod findings;
 mod focus;
 mod folded;
+mod frames;
 #[cfg(test)]
 mod group_tests;
 mod groups;
@@ -46,7 +47,7 @@ pub use folded::render as folded;
 pub use heap::{
     WantedStack, filled_by_these, grown_containers, held_by, held_by_of, wanted_stacks,
 };
-pub use json::render as json;
+pub use json::{render as json, write as write_json};
 pub use markdown::render as markdown;
 pub use model::*;
 pub use outcome::outcome;

@@ -13,6 +13,7 @@ use super::v8::are_page_frames;
 use crate::aggregate::Series;
 use crate::capture::Recording;
 use crate::growth::{Collections, Limits};
+use crate::same::Same;
 use crate::stack::{FrameKind, StackId};
 
 /// Frames of the application that a place is named by.
@@ -26,7 +27,7 @@ pub struct Place {
     /// The stacks that it is.
     pub stacks: Vec<StackId>,
     /// Leaf first.
-    pub frames: Vec<FrameReport>,
+    pub frames: Vec<Same<FrameReport>>,
     /// Indices of the frames that belong to the application, the nearest first; a few.
     pub application: Vec<usize>,
     /// The names of these frames, nearest first: functions with their files, without lines,
@@ -51,6 +52,7 @@ pub fn places(recording: &Recording) -> Vec<Place> {
     let (judged, _) = judged_sites(recording, &owners, &profiles, &Limits::default());
     let place = |judged: super::build::Judged| {
         let exe = owners.exe(judged.process);
+        let series = judged.series(recording);
         let frames = judged.site.frames;
         let application = application_frames(&frames, judged.site.application_frame, exe);
         Place {
@@ -61,8 +63,8 @@ pub fn places(recording: &Recording) -> Vec<Place> {
             truncated: judged.site.truncated,
             series: gone_with(
                 match judged.evidence.sampling {
-                    Some(_) => judged.series,
-                    None => profiles.stretch.within(judged.series),
+                    Some(_) => series,
+                    None => profiles.stretch.within(series),
                 },
                 owners.gone_ns(judged.process),
             ),
@@ -83,7 +85,11 @@ pub fn comparable(recording: &Recording) -> Option<(u64, u64)> {
 
 /// From the nearest frame of the application on, those that are its own in the same way. Calls of a
 /// function by itself are one.
-fn application_frames(frames: &[FrameReport], nearest: Option<usize>, exe: &str) -> Vec<usize> {
+fn application_frames(
+    frames: &[Same<FrameReport>],
+    nearest: Option<usize>,
+    exe: &str,
+) -> Vec<usize> {
     let Some(nearest) = nearest.filter(|nearest| *nearest < frames.len()) else {
         return Vec::new();
     };
@@ -141,9 +147,11 @@ mod tests {
 
     #[test]
     fn a_place_is_named_by_the_frames_of_the_application() {
-        let native = |function, module| frame(FrameKind::Native, function, None, module);
-        let python = |function, file| frame(FrameKind::Python, function, Some(file), "");
-        let check = |frames: &[FrameReport], nearest, expected: &[&str]| {
+        let native =
+            |function, module| Same::from(frame(FrameKind::Native, function, None, module));
+        let python =
+            |function, file| Same::from(frame(FrameKind::Python, function, Some(file), ""));
+        let check = |frames: &[Same<FrameReport>], nearest, expected: &[&str]| {
             let found = application_frames(frames, Some(nearest), "/srv/app");
             let names: Vec<_> =
                 found.iter().map(|index| named(&frames[*index], "/srv/app")).collect();

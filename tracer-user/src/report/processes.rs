@@ -3,6 +3,7 @@
 use super::build::{Judged, memory, rate};
 use super::evidence;
 use super::focus::{base_name, printable};
+use super::frames::Frames;
 use super::groups::Level;
 use super::model::*;
 use super::profiles::Profiles;
@@ -10,6 +11,7 @@ use super::regimes;
 use crate::aggregate::{Series, Totals};
 use crate::capture::{ProcessEnd, Recording};
 use crate::growth::{Evidence, Limits, Verdict};
+use crate::same::Same;
 use crate::stack::StackId;
 use crate::units;
 use std::collections::{BTreeMap, HashMap};
@@ -117,7 +119,7 @@ pub(super) fn rows(
     for part in judged {
         if let Some(process) = part.process {
             wholes[process].0 = wholes[process].0 + part.totals;
-            wholes[process].1.add(&part.series);
+            wholes[process].1.add(&part.series(recording));
         }
     }
     let row = |(number, (totals, series)): (usize, (Totals, Series))| {
@@ -186,12 +188,12 @@ pub(super) fn merged_sites(
     if owners.recording.meta.processes.len() < 2 {
         return Vec::new();
     }
-    type Key = (&'static str, Option<&'static str>, Vec<FrameReport>);
+    type Key = (&'static str, Option<&'static str>, Vec<Same<FrameReport>>);
     let mut groups: BTreeMap<Key, Vec<&Judged>> = BTreeMap::new();
+    let mut known = Frames::default();
     for part in judged.iter().filter(|part| part.process.is_some()) {
         let site = &part.site;
-        let nameless = |frame: &FrameReport| FrameReport { offset: None, ..frame.clone() };
-        let frames: Vec<_> = site.frames.iter().map(nameless).collect();
+        let frames: Vec<_> = site.frames.iter().map(|frame| known.nowhere(frame)).collect();
         let frames = super::v8::without_tiers(&frames);
         groups.entry((site.domain, site.truncated, frames)).or_default().push(part);
     }
@@ -201,7 +203,7 @@ pub(super) fn merged_sites(
         let mut series = Series::default();
         for part in &parts {
             sums = added(sums, sums_now(part));
-            series.add(&gone_with(part.series.clone(), owners.gone_ns(part.process)));
+            series.add(&gone_with(part.series(owners.recording), owners.gone_ns(part.process)));
         }
         // Before the first of them came there was nothing to judge.
         let attached = |part: &&Judged| owners.attached_ns(part.process);

@@ -1,8 +1,8 @@
 //! Lines of source code: which of them a report may want to show, and where it shows them. Who can
 //! read them is `session`, when the target is at hand; here nothing is read.
 
-use super::build::frame_report;
 use super::focus::{application_frame, is_scripted};
+use super::frames::Frames;
 use super::model::{Finding, FrameReport};
 use crate::capture::{Recording, SourceLine};
 use crate::stack::Stack;
@@ -49,19 +49,20 @@ pub fn wanted_lines(recording: &Recording) -> Vec<WantedLine> {
         })
         .collect();
     live.sort_by_key(|(bytes, stack, _)| (Reverse(*bytes), stack.id));
-    let mut known = BTreeSet::new();
+    let mut known = Frames::default();
+    let mut named = BTreeSet::new();
     let mut wanted = Vec::new();
     let mut others = Vec::new();
     for (_, stack, image) in live.into_iter().take(MAX_STACKS) {
-        let frames: Vec<FrameReport> = stack.frames.iter().map(frame_report).collect();
+        let frames: Vec<_> = stack.frames.iter().map(|frame| known.shown(frame)).collect();
         let exe = exes.get(&image).copied().unwrap_or(&recording.meta.target.exe);
         let Some(index) = application_frame(&frames, exe) else { continue };
         if wanted.len() < MAX_APPLICATION_LINES {
-            wanted.extend(line_of(&frames[index], image, &mut known));
+            wanted.extend(line_of(&frames[index], image, &mut named));
         }
         let scripted = frames.iter().filter(|frame| is_scripted(frame));
         for frame in scripted.take(MAX_OTHER_LINES.saturating_sub(others.len())) {
-            others.extend(line_of(frame, image, &mut known));
+            others.extend(line_of(frame, image, &mut named));
         }
     }
     wanted.append(&mut others);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::capture::{self, DEFAULT_MAX_BYTES, RecordedWarning, Recording, Writer};
 use crate::growth::Limits;
+use crate::same::Same;
 use crate::stack::{Domain, Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::tick::{MemorySplit, OverheadReading, SiteReading, Tick};
 use std::path::Path;
@@ -30,7 +31,7 @@ fn frame(
 
 pub(super) fn stack(id: u64, function: &str, line: u32, offset: u64) -> Stack {
     let python = "/usr/bin/python3.11";
-    let frames = vec![
+    let frames = [
         frame(FrameKind::Native, "PyBytes_FromStringAndSize", None, Some(python), 0x1234),
         frame(
             FrameKind::Python,
@@ -43,6 +44,7 @@ pub(super) fn stack(id: u64, function: &str, line: u32, offset: u64) -> Stack {
         frame(FrameKind::Python, "Gateway.handle", Some(("/srv/app/gateway.py", 88)), None, 30),
         frame(FrameKind::Native, "main", None, Some(python), 0x99),
     ];
+    let frames = frames.map(Same::from).into();
     Stack { id: StackId(id), domain: Domain::Malloc, frames, truncated: None }
 }
 

@@ -8,6 +8,7 @@ use super::processes::while_alive;
 use crate::aggregate::{Sample, Series, V8History};
 use crate::capture::{NodeMeta, Recording};
 use crate::growth::{Judgement, Limits, Verdict, judge};
+use crate::same::Same;
 use crate::stack::{Domain, Frame, FrameKind};
 use crate::units;
 use std::fmt::{self, Write};
@@ -25,7 +26,7 @@ const NAMELESS_CODE: &str = "[anonymous code]";
 
 /// Whether memory with this stack is a page of V8's heap (where it is a mapping), or describes one.
 /// Whose objects are in it the stack does not say.
-pub(super) fn are_of_heap_page(frames: &[FrameReport]) -> bool {
+pub(super) fn are_of_heap_page(frames: &[Same<FrameReport>]) -> bool {
     frames
         .iter()
         .any(|frame| frame.kind == FrameKind::Native && frame.function.starts_with(PAGE_ALLOCATOR))
@@ -34,29 +35,31 @@ pub(super) fn are_of_heap_page(frames: &[FrameReport]) -> bool {
 /// The frames of a stack without those that say how V8 runs a function, not which: its built-in
 /// trampolines, and compiled code without a name. A function comes through interpreter, baseline
 /// and optimised code in its life, and what it allocates is one site all the same.
-pub(super) fn without_tiers(frames: &[FrameReport]) -> Vec<FrameReport> {
-    let is_builtin = |frame: &FrameReport| {
+pub(super) fn without_tiers(frames: &[Same<FrameReport>]) -> Vec<Same<FrameReport>> {
+    let is_builtin = |frame: &Same<FrameReport>| {
         frame.kind == FrameKind::Native && frame.function.starts_with(BUILTIN)
     };
     if !frames.iter().any(is_builtin) {
         return frames.to_vec();
     }
-    let says_how = |frame: &&FrameReport| is_builtin(frame) || frame.function == NAMELESS_CODE;
+    let says_how =
+        |frame: &&Same<FrameReport>| is_builtin(frame) || frame.function == NAMELESS_CODE;
     frames.iter().filter(|frame| !says_how(frame)).cloned().collect()
 }
 
 /// What stands for such a stack.
-pub(super) fn page_frames(frames: &[FrameReport]) -> Vec<FrameReport> {
+pub(super) fn page_frames(frames: &[Same<FrameReport>]) -> Vec<Same<FrameReport>> {
     let first = frames.iter().find(|frame| frame.function.starts_with(PAGE_ALLOCATOR));
-    vec![FrameReport {
+    let frame = FrameReport {
         module: first.and_then(|frame| frame.module.clone()),
         build_id: first.and_then(|frame| frame.build_id.clone()),
         ..frame_report(&Frame::bare(FrameKind::Native, PAGE_FRAME))
-    }]
+    };
+    vec![frame.into()]
 }
 
 /// Whether that is it.
-pub(super) fn are_page_frames(frames: &[FrameReport]) -> bool {
+pub(super) fn are_page_frames(frames: &[Same<FrameReport>]) -> bool {
     matches!(frames, [only] if only.function == PAGE_FRAME)
 }
 

@@ -4,6 +4,7 @@ use super::tests::golden;
 use super::*;
 use crate::capture::{HeapSpace, JsHeapMeta, NodeMeta, ProcessMeta, Recording};
 use crate::growth::Limits;
+use crate::same::Same;
 use crate::stack::{Domain, Frame, FrameKind, Generated, RawStack, Stack, StackId, WalkEnd};
 use crate::tick::{MemorySplit, SiteReading, Tick, V8Reading};
 
@@ -187,6 +188,7 @@ fn recording(gateway: Gateway) -> Recording {
         };
         if gateway.js_heap || domain != Domain::V8 {
             recording.raw_stacks.insert(id, raw);
+            let frames = frames.into_iter().map(Same::from).collect();
             recording.stacks.insert(id, Stack { id, domain, frames, truncated: None });
         }
     }
@@ -284,7 +286,7 @@ fn a_heap_that_grows_through_collections_and_was_not_seen_inside_is_told() {
     let mut recording = recording(gateway);
     // A build without names shows no pages.
     for stack in recording.stacks.values_mut().filter(|stack| stack.domain == Domain::Mmap) {
-        stack.frames = vec![native("node+0x1234")];
+        stack.frames = vec![native("node+0x1234").into()];
     }
     recording.stacks.remove(&StackId(0xf1));
     recording.raw_stacks.remove(&StackId(0xf1));
@@ -306,6 +308,7 @@ fn a_function_that_v8_compiles_meanwhile_is_one_site() {
         (0xd2, vec![leaf(), native("Builtins_CallApiCallbackOptimized")]),
     ] {
         let (id, domain) = (StackId(id), Domain::Malloc);
+        let frames = frames.into_iter().map(Same::from).collect();
         recording.stacks.insert(id, Stack { id, domain, frames, truncated: None });
         let raw = RawStack { id, ..recording.raw_stacks[&StackId(0xb1)].clone() };
         recording.raw_stacks.insert(id, raw);

@@ -28,6 +28,7 @@ mod launch;
 mod measure;
 mod newcomer;
 mod output;
+mod own_memory;
 mod privilege;
 mod processes;
 mod python_objects;
@@ -156,6 +157,7 @@ pub struct Outcome {
 /// When it cannot be watched: a sentence that says why and what to do.
 pub fn watch(config: Config) -> Result<Outcome> {
     // Before anything is touched: a PID of another namespace would name somebody else.
+    own_memory::return_large_ones();
     target::pid_namespace::own()?;
     js_heap::close_left_open();
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;

@@ -4,7 +4,8 @@
 use crate::report::{self, Detail, Report, View};
 use anyhow::{Context as _, Result, ensure};
 use std::{
-    io::Write as _,
+    fs::File,
+    io::{BufWriter, Write as _},
     os::unix::fs::{PermissionsExt as _, fchown},
     path::{Path, PathBuf},
 };
@@ -65,7 +66,7 @@ impl Drop for Folder {
 /// The first file that could not be written.
 pub fn write_reports(folder: &Path, report: &Report, detail: Detail) -> Result<()> {
     let svg = |view| report::svg(report, view).context("drawing the flamegraph");
-    write_beside(&folder.join("report.json"), report::json(report).as_bytes())?;
+    write_with(&folder.join("report.json"), |file| report::write_json(report, file))?;
     let text = report::text(report, false, detail);
     write_beside(&folder.join("report.txt"), text.as_bytes())?;
     write_beside(&folder.join("live.svg"), &svg(View::Live)?)?;
@@ -77,7 +78,7 @@ pub fn write_reports(folder: &Path, report: &Report, detail: Detail) -> Result<(
 /// # Errors
 /// When the folder cannot be written to.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
-    write_with(path, bytes, |_| Ok(()))
+    write_with(path, |file| file.write_all(bytes))
 }
 
 /// As [`write_beside`] a file that others are to read: the next steps of a job, whoever reviews a
@@ -87,7 +88,9 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> Result<()> {
 /// As [`write_beside`].
 pub fn write_for_others(path: &Path, bytes: &[u8]) -> Result<()> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    write_with(path, bytes, |file| {
+    write_with(path, |out| {
+        out.write_all(bytes)?;
+        let file = out.get_ref();
         file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
         match (number("SUDO_UID"), number("SUDO_GID")) {
             (Some(user), Some(group)) => fchown(file, Some(user), Some(group)),
@@ -98,17 +101,18 @@ pub fn write_for_others(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn write_with(
     path: &Path,
-    bytes: &[u8],
-    prepare: impl FnOnce(&std::fs::File) -> std::io::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        prepare(file.as_file())?;
+        let file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut out = BufWriter::new(file.as_file());
+        fill(&mut out)?;
+        out.flush()?;
+        drop(out);
         file.persist(path)?;
         Ok(())
     };

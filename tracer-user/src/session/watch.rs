@@ -14,6 +14,7 @@ use super::{
     js_heap::{self, JsHeap},
     measure,
     output::Folder,
+    own_memory,
     processes::Processes,
     python_objects::Observer,
     recorder::Recorder,
@@ -140,6 +141,8 @@ impl Session {
             session.early_children = crate::target::children(tgid).len();
         }
         session.begin_js_heap();
+        // Unwind information and symbols of whole libraries were gone through.
+        own_memory::return_free();
         session.recorder.console.say(&format!("attached to PID {tgid}"));
         session.say_who_is_followed();
         Ok(session)
@@ -202,6 +205,8 @@ impl Session {
         // Of those that ended before this: their stacks have come with it.
         self.take_events()?;
         self.processes.images.let_go(&self.unobserved);
+        // There may have been a flood.
+        self.unobserved.shrink_to(2 * self.unobserved.len());
         self.look_around()?;
         self.put_probes_in()?;
         self.read(false)

@@ -1,6 +1,8 @@
 //! Stacks: as the kernel side recorded them ([`RawStack`]) and as people read them ([`Stack`]).
 //! How the one becomes the other is `symbol`'s business.
 
+use crate::same::Same;
+
 /// Identity of a stack within one session: a 64-bit hash over domain and frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackId(pub u64);
@@ -220,7 +222,7 @@ pub struct Stack {
     /// What was asked for.
     pub domain: Domain,
     /// Leaf (allocating function) first.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<Same<Frame>>,
     /// Why frames are missing at the outer end; `None` when the stack is whole.
     pub truncated: Option<WalkEnd>,
 }

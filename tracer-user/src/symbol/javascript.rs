@@ -4,6 +4,7 @@
 use super::MAX_OBSERVED;
 use super::allowance::{Allowance, JAVASCRIPT};
 use crate::runtime::node::{JsFailure, JsName, JsReader, NodeRuntime};
+use crate::same::Same;
 use crate::stack::{Frame, FrameKind, RawStack, StackId};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -40,7 +41,7 @@ type Named = Result<Arc<Functions>, JsFailure>;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Functions {
     /// Innermost first.
-    frames: Vec<Arc<Frame>>,
+    frames: Vec<Same<Frame>>,
     /// Whether all their lines are those that were executing.
     are_exact: bool,
 }
@@ -60,7 +61,7 @@ pub struct JavaScript {
     /// What was read last at each place, so that stacks share it.
     places: HashMap<Place, Named>,
     /// All frames, so that equal ones are one.
-    frames: HashSet<Arc<Frame>>,
+    frames: HashSet<Same<Frame>>,
     held_bytes: usize,
     allowance: Allowance,
     counts: BTreeMap<&'static str, u64>,
@@ -198,17 +199,17 @@ impl JavaScript {
     }
 
     /// The frame that all have that are equal to `frame`.
-    fn shared(&mut self, frame: Frame) -> Arc<Frame> {
+    fn shared(&mut self, frame: Frame) -> Same<Frame> {
         if let Some(known) = self.frames.get(&frame) {
-            return Arc::clone(known);
+            return known.clone();
         }
         if self.held_bytes >= MAX_HELD_BYTES {
             // Those that stacks are kept with stay with these, and count.
             self.frames.clear();
         }
-        let frame = Arc::new(frame);
+        let frame = Same::from(frame);
         self.held_bytes += held_bytes(&frame);
-        self.frames.insert(Arc::clone(&frame));
+        self.frames.insert(frame.clone());
         frame
     }
 }
@@ -246,17 +247,15 @@ pub fn unnamed(return_avma: u64) -> Frame {
 /// What people read in the place of a native frame in which JavaScript runs. Code of V8's own keeps
 /// the name that its file gives it, where the function has none.
 pub fn in_place_of(
-    native: Vec<Frame>,
+    native: Vec<Same<Frame>>,
     return_avma: u64,
     frame: &JsFrame,
     named: &Named,
-) -> Vec<Frame> {
+) -> Vec<Same<Frame>> {
     match named {
-        Ok(functions) if !functions.frames.is_empty() => {
-            functions.frames.iter().map(|frame| Frame::clone(frame)).collect()
-        }
+        Ok(functions) if !functions.frames.is_empty() => functions.frames.clone(),
         _ if frame.kind == JS_BUILTIN => native,
-        _ => vec![unnamed(return_avma)],
+        _ => vec![unnamed(return_avma).into()],
     }
 }
 
@@ -268,7 +267,7 @@ mod tests {
     fn named(names: &[&str]) -> Named {
         let frames = names
             .iter()
-            .map(|name| Arc::new(Frame::bare(FrameKind::Js, (*name).to_owned())))
+            .map(|name| Same::from(Frame::bare(FrameKind::Js, (*name).to_owned())))
             .collect();
         Ok(Arc::new(Functions { frames, are_exact: true }))
     }
@@ -282,7 +281,7 @@ mod tests {
                 ..Frame::bare(FrameKind::Js, "Builtins_X".to_owned())
             };
             let frame = JsFrame { kind, ..JsFrame::default() };
-            let frames = in_place_of(vec![native], 0x1234, &frame, name);
+            let frames = in_place_of(vec![native.into()], 0x1234, &frame, name);
             let frames: Vec<_> =
                 frames.iter().map(|frame| (frame.kind, frame.function.as_str())).collect();
             assert_eq!(frames, expected, "{claim}");

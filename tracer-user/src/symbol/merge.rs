@@ -1,6 +1,7 @@
 //! One stack from two: Python frames take the place of the native frames of the interpreter
 //! loop that ran them. Pure.
 
+use crate::same::Same;
 use crate::stack::{Domain, Frame, FrameKind, WalkEnd};
 
 /// Functions through which CPython maps an arena (named only in files that are not stripped).
@@ -12,7 +13,7 @@ pub const ARENA_FRAME: &str = "[pymalloc arena]";
 #[derive(Clone, Debug)]
 pub struct NativeSlot {
     /// Its frames, innermost (inlined) first.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<Same<Frame>>,
     /// Where it lies.
     pub place: Place,
 }
@@ -33,7 +34,7 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub struct PythonSlot {
     /// `None` for a place-holder that stands for no function.
-    pub frame: Option<Frame>,
+    pub frame: Option<Same<Frame>>,
     /// C code entered the interpreter with it: the loop's native frame ends here.
     pub is_entry: bool,
 }
@@ -47,7 +48,7 @@ pub fn merge(
     python_end: WalkEnd,
     domain: Domain,
     python_module: Option<&str>,
-) -> (Vec<Frame>, Option<WalkEnd>) {
+) -> (Vec<Same<Frame>>, Option<WalkEnd>) {
     if domain == Domain::Mmap
         && let Some(leaf) = native.first()
         && is_arena(&leaf.frames, python_module)
@@ -80,24 +81,25 @@ pub fn merge(
 
 /// Whether the caller of mmap is pymalloc: an arena serves all small objects to come and must
 /// not be charged to whoever happened to ask for the first of them.
-fn is_arena(leaf: &[Frame], python_module: Option<&str>) -> bool {
+fn is_arena(leaf: &[Same<Frame>], python_module: Option<&str>) -> bool {
     let Some(module) = python_module else { return false };
     let in_interpreter = leaf.last().is_some_and(|frame| frame.module.as_deref() == Some(module));
-    let is_named = |frame: &Frame| !frame.function.contains("+0x");
+    let is_named = |frame: &Same<Frame>| !frame.function.contains("+0x");
     let is_arena_function =
-        |frame: &Frame| ARENA_FUNCTIONS.iter().any(|name| frame.function.starts_with(name));
+        |frame: &Same<Frame>| ARENA_FUNCTIONS.iter().any(|name| frame.function.starts_with(name));
     // A file without names cannot tell its callers apart; arenas are by far the most of them.
     in_interpreter && (leaf.iter().any(is_arena_function) || !leaf.iter().any(is_named))
 }
 
-fn arena(native: &[NativeSlot]) -> Vec<Frame> {
+fn arena(native: &[NativeSlot]) -> Vec<Same<Frame>> {
     let first = native.first().and_then(|slot| slot.frames.last());
-    vec![Frame {
+    let frame = Frame {
         module: first.and_then(|frame| frame.module.clone()),
         build_id: first.and_then(|frame| frame.build_id.clone()),
         offset: first.and_then(|frame| frame.offset),
         ..Frame::bare(FrameKind::Native, ARENA_FRAME)
-    }]
+    };
+    vec![frame.into()]
 }
 
 #[cfg(test)]
@@ -115,7 +117,7 @@ mod tests {
         names
             .iter()
             .map(|name| NativeSlot {
-                frames: vec![frame(FrameKind::Native, name)],
+                frames: vec![frame(FrameKind::Native, name).into()],
                 place: match *name {
                     "eval" => Place::Loop,
                     "handler" => Place::Handler,
@@ -130,7 +132,7 @@ mod tests {
         let slot = |name: &&str| {
             let function = name.trim_end_matches('*');
             PythonSlot {
-                frame: (!function.is_empty()).then(|| frame(FrameKind::Python, function)),
+                frame: (!function.is_empty()).then(|| frame(FrameKind::Python, function).into()),
                 is_entry: name.ends_with('*'),
             }
         };

@@ -12,6 +12,7 @@ use crate::runtime::Runtimes;
 use crate::runtime::node::NodeRuntime;
 use crate::runtime::python::code::CodeObject;
 use crate::runtime::python::{CodeReader, PythonRuntime};
+use crate::same::Same;
 use crate::stack::{Frame, FrameKind, RawStack, Stack, StackId, WalkEnd};
 use crate::target::Target;
 use crate::warning::Warning;
@@ -68,7 +69,7 @@ pub struct Resolver {
     observed: HashMap<StackId, Vec<PythonName>>,
     /// One frame for all stacks that stand at the same place, with the code object that it was made
     /// of: looking a line up takes longer than all else.
-    frames: HashMap<(u64, i32), (Arc<CodeObject>, Arc<Frame>)>,
+    frames: HashMap<(u64, i32), (Arc<CodeObject>, Same<Frame>)>,
     doubts: Doubts,
     javascript: JavaScript,
 }
@@ -86,7 +87,7 @@ struct Doubts {
 #[derive(Clone, Debug)]
 enum PythonName {
     /// It has a name.
-    Named(Arc<Frame>),
+    Named(Same<Frame>),
     /// It stands for no function that Python would show.
     Hidden,
     /// The code of a module, which ran once, while it was imported, and was freed then.
@@ -237,10 +238,10 @@ impl Resolver {
             .zip(names)
             .map(|(record, name)| PythonSlot {
                 frame: match name {
-                    PythonName::Named(frame) => Some((*frame).clone()),
+                    PythonName::Named(frame) => Some(frame),
                     PythonName::Hidden => None,
-                    PythonName::Imported => Some(imported()),
-                    PythonName::NoCode => Some(unreadable(record)),
+                    PythonName::Imported => Some(imported().into()),
+                    PythonName::NoCode => Some(unreadable(record).into()),
                 },
                 is_entry: record.is_entry != 0,
             })
@@ -262,7 +263,7 @@ impl Resolver {
                         javascript::in_place_of(frames, *return_avma, frame, named)
                     }
                     None if self.javascript.is_unknown() && self.native.is_anonymous(avma) => {
-                        vec![javascript::unnamed(*return_avma)]
+                        vec![javascript::unnamed(*return_avma).into()]
                     }
                     None => frames,
                 };
@@ -342,14 +343,14 @@ impl Resolver {
         }
     }
 
-    fn python_frame(&mut self, record: &PythonFrame, object: &Arc<CodeObject>) -> Arc<Frame> {
+    fn python_frame(&mut self, record: &PythonFrame, object: &Arc<CodeObject>) -> Same<Frame> {
         let key = (record.code_avma, record.instr_offset);
         if let Some((made_of, frame)) = self.frames.get(&key)
             && Arc::ptr_eq(made_of, object)
         {
-            return Arc::clone(frame);
+            return frame.clone();
         }
-        let frame = Arc::new(Frame {
+        let frame = Same::from(Frame {
             kind: FrameKind::Python,
             function: object.qualname.clone(),
             file: Some(object.filename.clone()),
@@ -363,7 +364,7 @@ impl Resolver {
         if self.frames.len() >= MAX_OBSERVED {
             self.frames.clear();
         }
-        self.frames.insert(key, (Arc::clone(object), Arc::clone(&frame)));
+        self.frames.insert(key, (Arc::clone(object), frame.clone()));
         frame
     }
 }

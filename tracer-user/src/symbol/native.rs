@@ -4,6 +4,7 @@
 use super::allowance::{Allowance, MAPPINGS};
 use super::former::Former;
 use super::{CapturedMapping, DebugInfo, Observed};
+use crate::same::Same;
 use crate::stack::{Frame, FrameKind};
 use crate::target::Target;
 use crate::target::mapping::Mapping;
@@ -24,7 +25,7 @@ pub struct Native {
     /// Code mappings that went away since.
     former: Former,
     debug_info: Rc<DebugInfo>,
-    named: HashMap<u64, Vec<Frame>>,
+    named: HashMap<u64, Vec<Same<Frame>>>,
     /// Pages that were looked for in vain: not worth reading the address space for again.
     strange: HashSet<u64>,
     allowance: Allowance,
@@ -120,11 +121,11 @@ impl Native {
 
     /// The frames at an address inside an instruction (return address minus one): the function,
     /// preceded by those that the compiler inlined into it there, innermost first. Never empty.
-    pub fn name(&mut self, avma: u64) -> Vec<Frame> {
+    pub fn name(&mut self, avma: u64) -> Vec<Same<Frame>> {
         if let Some(frames) = self.named.get(&avma) {
             return frames.clone();
         }
-        let frames = self.look_up(avma);
+        let frames: Vec<_> = self.look_up(avma).into_iter().map(Same::from).collect();
         if self.named.len() >= MAX_CACHED {
             self.named.clear();
         }

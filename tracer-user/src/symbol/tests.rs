@@ -79,7 +79,7 @@ fn source_lines_and_inlined_functions_come_from_dwarf() {
 fn code_of_a_module_that_was_imported_is_no_doubt_and_other_code_is() {
     let named = |function: &str, file: &str| {
         let frame = Frame::bare(FrameKind::Python, function.to_owned());
-        PythonName::Named(Arc::new(Frame { file: Some(file.into()), ..frame }))
+        PythonName::Named(Frame { file: Some(file.into()), ..frame }.into())
     };
     let (runs, bootstrap) = RUNS_MODULES;
     let mut names = vec![

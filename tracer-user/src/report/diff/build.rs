@@ -4,13 +4,15 @@ use super::matching::{Holding, Pair, lines_before, pairs};
 use super::model::*;
 use super::moment::{Answer, Moment, MomentError};
 use crate::capture::Recording;
-use crate::report::build::{frame_report, unresolved};
+use crate::report::build::unresolved;
 use crate::report::focus::{application_frame, base_name};
+use crate::report::frames::Frames;
 use crate::report::loss::losses;
 use crate::report::processes::Owners;
 use crate::report::regimes;
 use crate::report::v8;
 use crate::report::{FrameReport, WarningReport};
+use crate::same::Same;
 use crate::stack::{Domain, WalkEnd};
 use crate::units;
 use std::borrow::Cow;
@@ -92,7 +94,8 @@ fn side(side: Side<'_>, answer: Answer) -> SideReport {
 fn holdings(recording: &Recording, answer: Answer) -> Vec<Holding> {
     let owners = Owners::of(recording);
     let is_seen_inside = v8::is_seen_inside(recording);
-    let mut groups: BTreeMap<(Domain, Vec<FrameReport>, String), Holding> = BTreeMap::new();
+    let mut groups: BTreeMap<(Domain, Vec<Same<FrameReport>>, String), Holding> = BTreeMap::new();
+    let mut known = Frames::default();
     for (id, _) in recording.aggregate.stacks() {
         let stack = match recording.stacks.get(&id) {
             Some(stack) => Cow::Borrowed(stack),
@@ -104,8 +107,11 @@ fn holdings(recording: &Recording, answer: Answer) -> Vec<Holding> {
         let samples = recording.aggregate.series(id).samples;
         let sample = answer.tick.filter(|_| !is_gone).and_then(|tick| samples.get(tick));
         let sample = sample.copied().unwrap_or_default();
-        let nowhere = |frame| FrameReport { offset: None, ..frame_report(frame) };
-        let mut frames: Vec<FrameReport> = stack.frames.iter().map(nowhere).collect();
+        let mut nowhere = |frame| {
+            let shown = known.shown(frame);
+            known.nowhere(&shown)
+        };
+        let mut frames: Vec<_> = stack.frames.iter().map(&mut nowhere).collect();
         let mut truncated = stack.truncated;
         if v8::are_of_heap_page(&frames) {
             // What lies in them is counted object by object.

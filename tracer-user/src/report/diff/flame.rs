@@ -21,7 +21,7 @@ pub fn folded(diff: &Diff) -> String {
 fn weights(diff: &Diff) -> BTreeMap<String, (u64, u64)> {
     let mut lines: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for site in &diff.sites {
-        let stack: Vec<String> = site.frames.iter().rev().map(name).collect();
+        let stack: Vec<String> = site.frames.iter().rev().map(|frame| name(frame)).collect();
         let stack = if stack.is_empty() { "[no frames]".into() } else { stack.join(";") };
         let line = lines.entry(stack).or_default();
         line.0 = line.0.saturating_add(site.before.live_bytes);

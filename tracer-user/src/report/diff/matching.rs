@@ -9,6 +9,7 @@
 use super::name;
 use crate::report::FrameReport;
 use crate::report::focus::base_name;
+use crate::same::Same;
 use crate::stack::{Domain, FrameKind};
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 pub(super) struct Holding {
     pub(super) domain: Domain,
     /// Leaf first, without offsets.
-    pub(super) frames: Vec<FrameReport>,
+    pub(super) frames: Vec<Same<FrameReport>>,
     pub(super) truncated: Option<&'static str>,
     /// The program of its process.
     pub(super) exe: String,
@@ -86,7 +87,7 @@ fn groups((before, after): Group, key: impl Fn(&Holding) -> Key) -> BTreeMap<Key
 }
 
 fn key(holding: &Holding) -> Key {
-    let name = |frame: &FrameReport| {
+    let name = |frame: &Same<FrameReport>| {
         (
             frame.kind,
             name::function(&frame.function).to_owned(),
@@ -119,7 +120,7 @@ fn is_script(kind: FrameKind) -> bool {
 
 /// Whether the frames of scripts have a name among them; they are the same in the whole group.
 fn has_script((before, _): &Group) -> bool {
-    let is_named = |frame: &FrameReport| {
+    let is_named = |frame: &Same<FrameReport>| {
         is_script(frame.kind) && name::without_addresses(&frame.function).is_none()
     };
     before.first().is_some_and(|one| one.frames.iter().any(is_named))
@@ -198,7 +199,7 @@ fn is_same_build(before: &[Holding], after: &[Holding]) -> bool {
 pub(super) fn lines_before(before: &Holding, after: &Holding) -> Option<Vec<Option<u32>>> {
     let is_alike = loose_key(before) == loose_key(after);
     // Matched by their scripts: only those frames are the same on both sides.
-    let has_counterpart = |frame: &&FrameReport| is_alike || is_script(frame.kind);
+    let has_counterpart = |frame: &&Same<FrameReport>| is_alike || is_script(frame.kind);
     let mut counterparts = before.frames.iter().filter(has_counterpart);
     let mut differs = false;
     let lines = after.frames.iter().map(|frame| {

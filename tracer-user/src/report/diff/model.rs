@@ -3,6 +3,7 @@
 
 use crate::capture::{TargetMeta, Window};
 use crate::report::{FrameReport, WarningReport};
+use crate::same::Same;
 use serde::Serialize;
 
 /// Version of the JSON of comparisons.
@@ -119,7 +120,7 @@ pub struct DiffSite {
     /// Index of the nearest application frame in `frames`.
     pub application_frame: Option<usize>,
     /// Of the side after, where it is there; leaf first, without offsets.
-    pub frames: Vec<FrameReport>,
+    pub frames: Vec<Same<FrameReport>>,
     /// Lines of the same frames on the side before; `None` where they are the same.
     pub lines_before: Option<Vec<Option<u32>>>,
 }

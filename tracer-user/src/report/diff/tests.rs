@@ -36,7 +36,7 @@ fn frame(text: &str) -> FrameReport {
 fn holding(frames: &str, live_bytes: u64) -> Holding {
     Holding {
         domain: Domain::Malloc,
-        frames: frames.split_whitespace().map(frame).collect(),
+        frames: frames.split_whitespace().map(|text| frame(text).into()).collect(),
         truncated: None,
         exe: "/srv/gateway".into(),
         live_bytes,
@@ -174,7 +174,8 @@ fn frames_of_a_script_make_up_for_a_stripped_interpreter() {
             build_id: None,
             module: None,
             ..frame("flush:7")
-        };
+        }
+        .into();
         holding
     };
     let before = vec![scripted("python3+0x12@a", 1), scripted("python3+0x13@a", 2)];
@@ -196,7 +197,7 @@ fn frames_of_a_script_make_up_for_a_stripped_interpreter() {
     assert_eq!(matching::lines_before(&before[0], &shifted), None);
     shifted.frames[1].line = Some(9);
     assert_eq!(matching::lines_before(&before[0], &shifted), Some(vec![None, Some(7)]));
-    shifted.frames.insert(0, frame("inlined:3@b"));
+    shifted.frames.insert(0, frame("inlined:3@b").into());
     assert_eq!(matching::lines_before(&before[0], &shifted), Some(vec![None, None, Some(7)]));
     let mut other_script = scripted("PyBytes_New@b", 5);
     other_script.frames[1].function = "drop".into();

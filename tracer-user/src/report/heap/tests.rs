@@ -347,10 +347,9 @@ fn arenas(heap: HeapMeta) -> Recording {
     for id in [0xa1, 0xa2] {
         let stack = recording.stacks.get_mut(&crate::stack::StackId(id)).expect("a leaking stack");
         stack.domain = crate::stack::Domain::Mmap;
-        stack.frames = vec![crate::stack::Frame::bare(
-            crate::stack::FrameKind::Native,
-            crate::symbol::ARENA_FRAME,
-        )];
+        let arena =
+            crate::stack::Frame::bare(crate::stack::FrameKind::Native, crate::symbol::ARENA_FRAME);
+        stack.frames = vec![arena.into()];
     }
     recording
 }

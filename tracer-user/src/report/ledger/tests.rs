@@ -56,7 +56,7 @@ fn python_arenas_are_known_by_their_frame_where_there_is_no_list() {
     recording.raw_stacks.get_mut(&StackId(0xb1)).unwrap().domain = Domain::Mmap;
     let stack = recording.stacks.get_mut(&StackId(0xb1)).unwrap();
     stack.domain = Domain::Mmap;
-    stack.frames = vec![Frame::bare(crate::stack::FrameKind::Native, ARENA_FRAME)];
+    stack.frames = vec![Frame::bare(crate::stack::FrameKind::Native, ARENA_FRAME).into()];
     let [live, _] = live(&recording, &Owners::of(&recording), [10 * SECOND, 20 * SECOND]);
     assert_eq!(live.arena_mapping_bytes, 50 * 2048);
     assert_eq!(live.malloc_bytes, 10 * (2 * 600 + 4096));

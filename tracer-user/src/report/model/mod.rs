@@ -11,6 +11,7 @@ use crate::capture::{
     EndReason, GovernorMeta, HeapMeta, Host, LaneMeta, NodeMeta, ProcessEnd, PythonObjects, Regime,
     Settings, TargetMeta, TracerMemory, Window,
 };
+use crate::same::Same;
 use crate::stack::FrameKind;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -134,7 +135,7 @@ pub struct MergedSite {
     pub processes: Vec<SitePart>,
     pub application_frame: Option<usize>,
     /// Leaf first.
-    pub frames: Vec<FrameReport>,
+    pub frames: Vec<Same<FrameReport>>,
 }
 
 /// What one process has to do with a merged site.
@@ -317,7 +318,7 @@ pub struct Site {
     /// Index of the nearest application frame in `frames`.
     pub application_frame: Option<usize>,
     /// Leaf first.
-    pub frames: Vec<FrameReport>,
+    pub frames: Vec<Same<FrameReport>>,
 }
 
 /// Sites that JSON has: some ten kilobytes each with deep stacks. The others are in the capture, and
@@ -357,7 +358,7 @@ fn first_sites<S: serde::Serializer>(sites: &[Site], serializer: S) -> Result<S:
 }
 
 /// A frame.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[allow(missing_docs)]
 pub struct FrameReport {
     #[serde(serialize_with = "kind_name")]
@@ -377,7 +378,7 @@ pub struct FrameReport {
 }
 
 /// A place in code that a compiler wrote.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[allow(missing_docs)]
 pub struct GeneratedReport {
     pub file: String,

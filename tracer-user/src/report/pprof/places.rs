@@ -5,6 +5,7 @@ use super::message::Line;
 use super::tables::Tables;
 use crate::capture::{MappedFile, Recording};
 use crate::report::{FrameReport, Site};
+use crate::same::Same;
 use crate::stack::{FrameKind, RawStack, StackId};
 use std::collections::HashMap;
 
@@ -39,7 +40,7 @@ impl<'a> Places<'a> {
             .and_then(|id| self.recording.raw_stacks.get(&StackId(id)));
         let mut returns = raw.map_or(&[][..], |raw| &raw.native);
         let mut locations = Vec::with_capacity(site.frames.len());
-        for run in site.frames.chunk_by(is_same_address) {
+        for run in site.frames.chunk_by(|a, b| is_same_address(a, b)) {
             let (mapping, address) = self.address(tables, raw, &run[0]);
             let lines: Vec<Line> = run.iter().map(|frame| tables.line(frame)).collect();
             let group = match repetitions(&mut returns, address) {
@@ -99,7 +100,7 @@ fn repetitions(returns: &mut &[u64], address: u64) -> Option<usize> {
     Some(count)
 }
 
-fn has_repetition(run: &[FrameReport]) -> bool {
+fn has_repetition(run: &[Same<FrameReport>]) -> bool {
     run.iter()
         .enumerate()
         .any(|(index, frame)| run[..index].iter().any(|before| before.function == frame.function))

@@ -7,7 +7,7 @@ use crate::capture::MappedFile;
 use crate::growth::Limits;
 use crate::report::build;
 use crate::report::tests::recording;
-use crate::stack::{Frame, StackId};
+use crate::stack::StackId;
 use flate2::read::GzDecoder;
 use std::io::Read as _;
 
@@ -167,10 +167,11 @@ fn check_inlining(claim: &str, frames: &[(&str, u64)], returns: &[u64], expected
     let template = stack.frames[0].clone();
     stack.frames = frames
         .iter()
-        .map(|(name, offset)| Frame {
-            function: (*name).into(),
-            offset: Some(*offset),
-            ..template.clone()
+        .map(|(name, offset)| {
+            let mut frame = template.clone();
+            frame.function = (*name).into();
+            frame.offset = Some(*offset);
+            frame
         })
         .collect();
     recording.raw_stacks.get_mut(&id).expect("raw stack").native = returns.to_vec();

@@ -60,7 +60,7 @@ pub(in crate::report) fn others(report: &Report, detail: Detail) -> Vec<Other> {
         let Some(frame) = site.application_frame.and_then(|index| site.frames.get(index)) else {
             continue;
         };
-        let key = (site.verdict, FrameReport { offset: None, ..frame.clone() });
+        let key = (site.verdict, FrameReport { offset: None, ..FrameReport::clone(frame) });
         match groups.get_mut(&key) {
             Some(known) => add(known, site),
             None => {
@@ -98,7 +98,7 @@ pub(in crate::report) fn largest(report: &Report, detail: Detail) -> Vec<[String
             sampled(site.live_bytes, site.live_bytes_error),
             units::count(site.live_blocks),
             format!("{}{ended}", site.domain),
-            frame.map_or("[no frames]".into(), label),
+            frame.map_or("[no frames]".into(), |frame| label(frame)),
         ]
     };
     sites.iter().take(detail.at_most(FEW)).map(line).collect()

@@ -3,6 +3,7 @@
 use super::Detail;
 use crate::report::focus::{is_library, is_scripted};
 use crate::report::model::FrameReport;
+use crate::same::Same;
 
 /// Frames of a folded stack that are shown.
 const MAX_FRAMES: usize = 8;
@@ -20,14 +21,14 @@ pub(in crate::report) enum Fold {
 /// any, those of the application before those of libraries, and the nearest before those further
 /// out.
 pub(in crate::report) fn folded(
-    frames: &[FrameReport],
+    frames: &[Same<FrameReport>],
     application_frame: Option<usize>,
     detail: Detail,
 ) -> Vec<Fold> {
-    let has_scripted = frames.iter().any(is_scripted);
+    let has_scripted = frames.iter().any(|frame| is_scripted(frame));
     let module = application_frame.and_then(|index| frames.get(index)?.module.as_ref());
     // Smaller matters more.
-    let rank = |(index, frame): (usize, &FrameReport)| {
+    let rank = |(index, frame): (usize, &Same<FrameReport>)| {
         if index == 0 || Some(index) == application_frame {
             return Some((0, index));
         }
@@ -83,7 +84,7 @@ mod tests {
 
     /// Shown frames by index, `.` for what is left out.
     fn check(frames: &[String], application_frame: Option<usize>, expected: &str) {
-        let frames: Vec<FrameReport> = frames.iter().map(|text| frame(text)).collect();
+        let frames: Vec<_> = frames.iter().map(|text| Same::from(frame(text))).collect();
         let folds = folded(&frames, application_frame, Detail::Folded);
         let told: Vec<String> = folds
             .iter()

@@ -4,12 +4,13 @@ use super::fitted;
 use crate::report::focus::label;
 use crate::report::model::FrameReport;
 use crate::report::telling::{Detail, Fold, folded};
+use crate::same::Same;
 use std::fmt::{self, Write};
 
 /// A frame a line, the leaf first; `>` marks the application frame.
 pub(crate) fn write_stack(
     out: &mut String,
-    frames: &[FrameReport],
+    frames: &[Same<FrameReport>],
     application_frame: Option<usize>,
     truncated: Option<&str>,
     detail: Detail,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     runtime::node::inspector::{HeapProfile, JsPlace},
+    same::Same,
     stack::{Domain, RawStack, Stack, StackId, WalkEnd},
     tick::SiteReading,
 };
@@ -189,7 +190,7 @@ impl Ledger {
             python_end: WalkEnd::Absent,
         };
         let truncated = (places.len() >= DEEPEST).then_some(WalkEnd::TooDeep);
-        let frames = naming::frames(places, &self.originals);
+        let frames = naming::frames(places, &self.originals).into_iter().map(Same::from).collect();
         news.stacks.push((raw, Stack { id, domain: Domain::V8, frames, truncated }));
         id
     }
