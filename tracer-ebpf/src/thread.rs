@@ -98,9 +98,9 @@ pub struct ThreadState {
     pub piece: u32,
     /// Scratch: words of `stack` that are used.
     pub words_used: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
-    /// Scratch: which words of which window are there to be compared.
+    /// Number of the thread in the initial PID namespace: a look-up needs no helper for it.
+    pub tid: u32,
+    /// Scratch: which words of which piece are there to be compared.
     pub held_start: u64,
     /// The first of them.
     pub held_first: u32,
@@ -255,6 +255,7 @@ fn find_or_make(tid: u32) -> Result<&'static mut ThreadState, Counter> {
     let blank = BLANK_THREAD.get(0).ok_or(Counter::ThreadTableFull)?;
     THREADS.insert(tid, blank, 0).map_err(|_| Counter::ThreadTableFull)?;
     let thread = find(tid).ok_or(Counter::ThreadTableFull)?;
+    thread.tid = tid;
     thread.process = index;
     thread.image = entry.image as u16;
     Ok(thread)

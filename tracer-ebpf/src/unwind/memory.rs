@@ -20,7 +20,7 @@ use crate::{
     process,
     regime::Births,
     registers::Registers,
-    thread::{self, ThreadState},
+    thread::ThreadState,
 };
 use tracer_common::{
     counter::Counter,
@@ -127,7 +127,7 @@ extern "C" fn slot_of_call(
 /// The memory of the current thread; `None` where it has none (yet).
 #[inline(always)]
 fn of_thread(thread: &mut ThreadState) -> Option<&'static mut Memory> {
-    let tid = thread::current_tid();
+    let tid = thread.tid;
     if thread.has_memory == 0 {
         if thread.walks & (ASKING_WALKS - 1) != FIRST_WALKS {
             return None;

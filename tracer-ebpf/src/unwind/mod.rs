@@ -21,7 +21,7 @@ use crate::{
     maps::STACKS,
     process,
     registers::Registers,
-    thread::{self, ThreadState},
+    thread::ThreadState,
 };
 use core::ptr;
 use notes::Notes;
@@ -55,7 +55,7 @@ extern "C" fn walk_stack(thread: *mut ThreadState, notes: *mut Notes) -> u32 {
     let Some(thread) = (unsafe { thread.as_mut() }) else { return 0 };
     counters::count(Counter::StacksWalked);
     let stack = &mut thread.stack;
-    stack.header.tid = thread::current_tid();
+    stack.header.tid = thread.tid;
     stack.image = u32::from(thread.image);
     js::begin(thread);
     let Registers { ip, sp, bp } = thread.frame;
