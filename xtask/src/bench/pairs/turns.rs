@@ -2,6 +2,7 @@
 //! process of its own that waits in between.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,10 @@ use crate::bench::program::{self, PATIENCE};
 use crate::bench::spread::{Spread, median, ratios};
 use crate::bench::tracer::{self, Attached};
 use crate::child::Guarded;
+
+/// Who has just attached is busy for a moment with what it has found, on a machine with few CPUs
+/// beside the program.
+const SETTLING: Duration = Duration::from_millis(1500);
 
 /// What was measured of one program.
 pub(super) struct Figures {
@@ -125,10 +130,15 @@ fn measure(subject: &Subject, program: &mut Guarded) -> Result<Vec<f64>> {
         program.wait_for("measurement", PATIENCE, |line| line.trim().parse().ok())
     };
     let kinds = subject.kinds.iter();
+    let began = Instant::now();
     kinds
         .map(|kind| {
-            // The first one warms caches and the breakpoint's page and is thrown away.
+            // The first one warms caches and the breakpoint's page and is thrown away; and what is
+            // asked while who follows is still busy with having come.
             ask(kind)?;
+            while began.elapsed() < SETTLING {
+                ask(kind)?;
+            }
             ask(kind).with_context(|| kind.label)
         })
         .collect()
