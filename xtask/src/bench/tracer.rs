@@ -53,12 +53,21 @@ pub(super) fn exact(pid: u32, options: &[&str]) -> Result<Attached> {
     attach("attach", pid, &arguments)
 }
 
-/// Attaches with sampling.
+/// Attaches with sampling, and without a budget: with one the probes would go, and what sampling
+/// costs would not be measured.
 ///
 /// # Errors
 /// When it does not attach.
 pub(super) fn sampled(pid: u32) -> Result<Attached> {
-    attach("attach", pid, &SAMPLED)
+    attach("attach", pid, &[SAMPLED[0], SAMPLED[1], "--max-overhead", "off"])
+}
+
+/// Attaches as it is without options: within a budget of 5 %.
+///
+/// # Errors
+/// When it does not attach.
+pub(super) fn budgeted(pid: u32) -> Result<Attached> {
+    attach("attach", pid, &[])
 }
 
 /// Places empty probes where outlive's own would be.

@@ -24,14 +24,30 @@ struct Extent {
     warm: Duration,
     open: Duration,
     closed: Duration,
+    /// With a budget, which is held over ten seconds and needs some to see what fits: how long
+    /// at saturation before it is measured, and how long then.
+    budget_warm: Duration,
+    budget_closed: Duration,
 }
 
-/// Bounds the part to some six minutes.
+impl Extent {
+    /// Before the measurement, and the closed loop's.
+    fn closed_of(&self, who: Who) -> (Duration, Duration) {
+        match who {
+            Who::Budgeted => (self.budget_warm, self.budget_closed),
+            _ => (self.warm, self.closed),
+        }
+    }
+}
+
+/// Bounds the part to some nine minutes.
 const WHOLE: Extent = Extent {
     rounds: 3,
     warm: Duration::from_millis(400),
     open: Duration::from_millis(2500),
     closed: Duration::from_millis(1500),
+    budget_warm: Duration::from_secs(10),
+    budget_closed: Duration::from_secs(10),
 };
 
 const QUICK: Extent = Extent {
@@ -39,6 +55,8 @@ const QUICK: Extent = Extent {
     warm: Duration::from_millis(300),
     open: Duration::from_millis(1000),
     closed: Duration::from_millis(700),
+    budget_warm: Duration::from_secs(4),
+    budget_closed: Duration::from_secs(3),
 };
 
 /// Share of the capacity that an open loop asks for.
@@ -48,6 +66,8 @@ const SHARE_OF_CAPACITY: f64 = 0.5;
 const KEPT_OPEN: f64 = 0.99;
 const KEPT_CLOSED: f64 = 0.90;
 const KEPT_SAMPLED: f64 = 0.95;
+/// What a budget of 5 % leaves.
+const KEPT_BUDGETED: f64 = 0.95;
 
 /// What the 99th percentile may become, of that of the server alone.
 const P99_RATIO: f64 = 1.15;
@@ -161,7 +181,7 @@ fn one_round(
     extent: &Extent,
 ) -> Result<Round> {
     let visitor = process.visit(who)?;
-    let measured = loads(server, process, &visitor, capacity_per_s, extent);
+    let measured = loads(server, process, &visitor, who, capacity_per_s, extent);
     visitor.leave()?;
     measured
 }
@@ -170,12 +190,14 @@ fn loads(
     server: &Server,
     process: &Process,
     visitor: &process::Visitor,
+    who: Who,
     capacity_per_s: f64,
     extent: &Extent,
 ) -> Result<Round> {
-    load(server, process, Pace::Closed, extent.warm)?;
+    let (warm, closed) = extent.closed_of(who);
+    load(server, process, Pace::Closed, warm)?;
     // The open loop comes last: one that the server cannot keep up with leaves it work to do.
-    let closed = load(server, process, Pace::Closed, extent.closed)?;
+    let closed = load(server, process, Pace::Closed, closed)?;
     let pace = Pace::PerSecond(capacity_per_s * SHARE_OF_CAPACITY);
     let (before, began) = (process.used(visitor)?, std::time::Instant::now());
     let open = load(server, process, pace, extent.open)?;
@@ -215,6 +237,10 @@ impl Measured {
         if self.cell(Who::Sampled).is_some() {
             let what = of("sampled keeps at saturation");
             demands.push(Demand::at_least(what, kept(Who::Sampled), KEPT_SAMPLED, ""));
+        }
+        if self.cell(Who::Budgeted).is_some() {
+            let what = of("within 5 % keeps at saturation");
+            demands.push(Demand::at_least(what, kept(Who::Budgeted), KEPT_BUDGETED, ""));
         }
         let peers = self.cells.iter().map(|cell| cell.who).filter(|who| who.is_attaching_peer());
         for peer in peers.filter(|who| self.cell(*who).is_some()) {

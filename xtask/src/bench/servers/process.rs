@@ -103,6 +103,7 @@ impl Process {
                 tracer::can_sample()?;
                 Visitor::Outlive(tracer::sampled(self.pid)?)
             }
+            Who::Budgeted => Visitor::Outlive(tracer::budgeted(self.pid)?),
             Who::Bpftrace => Visitor::Peer(peer::bpftrace(self.pid)?),
             _ => Visitor::Nobody,
         })

@@ -32,7 +32,10 @@ pub(super) enum Kind {
 pub(super) enum Who {
     Untraced,
     Exact,
+    /// By a sample, without a budget: nothing is taken out.
     Sampled,
+    /// As `attach` does by itself: within 5 %.
+    Budgeted,
     Lane,
     Bpftrace,
     MemrayAttach,
@@ -54,6 +57,7 @@ pub(super) static SERVERS: [Server; 3] = [
             Who::Untraced,
             Who::Exact,
             Who::Sampled,
+            Who::Budgeted,
             Who::Lane,
             Who::Bpftrace,
             Who::Heaptrack,
@@ -69,6 +73,7 @@ pub(super) static SERVERS: [Server; 3] = [
             Who::Untraced,
             Who::Exact,
             Who::Sampled,
+            Who::Budgeted,
             Who::Lane,
             Who::Bpftrace,
             Who::MemrayAttach,
@@ -88,6 +93,7 @@ pub(super) static SERVERS: [Server; 3] = [
             Who::Untraced,
             Who::Exact,
             Who::Sampled,
+            Who::Budgeted,
             Who::Lane,
             Who::Bpftrace,
             Who::HeapProf,
@@ -101,6 +107,7 @@ impl Who {
             Who::Untraced => "untraced",
             Who::Exact => "outlive_exact",
             Who::Sampled => "outlive_sampled",
+            Who::Budgeted => "outlive_budgeted",
             Who::Lane => "outlive_lane",
             Who::Bpftrace => "bpftrace",
             Who::MemrayAttach => "memray_attach",
@@ -117,6 +124,7 @@ impl Who {
             Who::Untraced => "untraced",
             Who::Exact => "outlive, exact",
             Who::Sampled => "outlive --sample 64KiB",
+            Who::Budgeted => "outlive within 5 %",
             Who::Lane => "outlive run, fast lane",
             Who::Bpftrace => "bpftrace (memleak)",
             Who::MemrayAttach => "memray attach",
@@ -130,7 +138,7 @@ impl Who {
 
     /// Whether it comes and goes around each measurement; others stay in a process of their own.
     pub(super) fn comes_and_goes(self) -> bool {
-        matches!(self, Who::Untraced | Who::Exact | Who::Sampled | Who::Bpftrace)
+        matches!(self, Who::Untraced | Who::Exact | Who::Sampled | Who::Budgeted | Who::Bpftrace)
     }
 
     /// A peer that attaches to a process that runs already.
