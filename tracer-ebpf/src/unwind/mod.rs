@@ -16,13 +16,7 @@ mod step;
 mod trampoline;
 pub mod window;
 
-use crate::{
-    account, counters,
-    maps::STACKS,
-    process,
-    registers::Registers,
-    thread::ThreadState,
-};
+use crate::{account, counters, maps::STACKS, process, registers::Registers, thread::ThreadState};
 use core::ptr;
 use notes::Notes;
 use tracer_common::counter::Counter;

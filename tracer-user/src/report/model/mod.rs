@@ -3,9 +3,11 @@
 
 mod heap;
 mod ledger;
+mod sites_left_out;
 
 pub use heap::*;
 pub use ledger::*;
+pub use sites_left_out::*;
 
 use crate::capture::{
     EndReason, GovernorMeta, HeapMeta, Host, LaneMeta, NodeMeta, ProcessEnd, PythonObjects, Regime,
@@ -47,7 +49,7 @@ pub struct Report {
     pub pending: Vec<Finding>,
     /// Growing ones first, then pending ones, the fastest first; then by live bytes. JSON has the
     /// first [`MAX_SITES_IN_JSON`].
-    #[serde(serialize_with = "first_sites")]
+    #[serde(serialize_with = "sites_left_out::first_sites")]
     pub sites: Vec<Site>,
     /// The others, where there are more.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,42 +321,6 @@ pub struct Site {
     pub application_frame: Option<usize>,
     /// Leaf first.
     pub frames: Vec<Same<FrameReport>>,
-}
-
-/// Sites that JSON has: some ten kilobytes each with deep stacks. The others are in the capture, and
-/// in the other forms of the report.
-pub const MAX_SITES_IN_JSON: usize = 10_000;
-
-/// Sites behind those, summed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct SitesLeftOut {
-    pub count: u64,
-    pub live_bytes: u64,
-    pub live_blocks: u64,
-    pub allocated_bytes: u64,
-    pub allocated_blocks: u64,
-}
-
-impl SitesLeftOut {
-    /// Of all sites, in their order; `None` where all are in.
-    pub fn of(sites: &[Site]) -> Option<Self> {
-        let others = sites.get(MAX_SITES_IN_JSON..).filter(|others| !others.is_empty())?;
-        let sum = |amount: fn(&Site) -> u64| {
-            others.iter().map(amount).fold(0, |sum: u64, amount| sum.saturating_add(amount))
-        };
-        Some(Self {
-            count: others.len() as u64,
-            live_bytes: sum(|site| site.live_bytes),
-            live_blocks: sum(|site| site.live_blocks),
-            allocated_bytes: sum(|site| site.allocated_bytes),
-            allocated_blocks: sum(|site| site.allocated_blocks),
-        })
-    }
-}
-
-fn first_sites<S: serde::Serializer>(sites: &[Site], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(sites.iter().take(MAX_SITES_IN_JSON))
 }
 
 /// A frame.
