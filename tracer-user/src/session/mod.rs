@@ -156,8 +156,8 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot be watched: a sentence that says why and what to do.
 pub fn watch(config: Config) -> Result<Outcome> {
-    // Before anything is touched: a PID of another namespace would name somebody else.
     own_memory::return_large_ones();
+    // Before anything is touched: a PID of another namespace would name somebody else.
     target::pid_namespace::own()?;
     js_heap::close_left_open();
     let folder = config.out.clone().map(output::Folder::prepare).transpose()?;
