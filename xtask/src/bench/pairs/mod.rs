@@ -51,14 +51,12 @@ fn demands(figures: &Figures) -> Vec<Demand> {
         let over = |who, floor| median(&ratios(of(who), of(floor)));
         let what = format!("exact over the floor, {}", kind.label);
         demands.push(Demand::at_most(what, over(Who::Exact, Who::Floor), most, ""));
-        // The script sees no Python frames, and so does not do the same.
-        if figures.subject.is_native && !of(Who::Bpftrace).is_empty() {
+        if !of(Who::Bpftrace).is_empty() {
             let what = format!("bpftrace over exact, {}", kind.label);
             let times = over(Who::Bpftrace, Who::Exact);
             demands.push(Demand::at_least(what, times, TIMES_CHEAPER, ""));
         }
-        // Of Python's larger blocks one in a hundred is sampled, and costs what a sample costs.
-        if figures.subject.is_native && !of(Who::Lane).is_empty() && !kind.rotates() {
+        if !of(Who::Lane).is_empty() && !kind.rotates() {
             let more: Vec<f64> =
                 of(Who::Lane).iter().zip(of(Who::Untraced)).map(|(a, b)| a - b).collect();
             let what = format!("fast lane beyond untraced, {}", kind.label);

@@ -12,8 +12,6 @@ pub(super) struct Subject {
     /// The command that starts it.
     pub(super) command: fn() -> Result<Vec<String>>,
     pub(super) kinds: &'static [Kind],
-    /// Whether all frames are native, and blocks small.
-    pub(super) is_native: bool,
 }
 
 /// A kind of stack below the pairs.
@@ -34,8 +32,8 @@ impl Kind {
 }
 
 pub(super) static SUBJECTS: [Subject; 2] = [
-    Subject { key: "pair.c", command: pair_c, kinds: &NATIVE, is_native: true },
-    Subject { key: "pair.py", command: pair_py, kinds: &PYTHON, is_native: false },
+    Subject { key: "pair.c", command: pair_c, kinds: &NATIVE },
+    Subject { key: "pair.py", command: pair_py, kinds: &PYTHON },
 ];
 
 static NATIVE: [Kind; 4] = [
