@@ -148,23 +148,24 @@ extern "C" fn note_word(
     *value = window::at(thread, index);
     let address = thread.window_start.wrapping_add(8 * u64::from(index));
     let begins_python = !is_native && python == 0;
-    let latest = notes.pieces.get_mut(pieces.wrapping_sub(1)).filter(|_| !begins_python);
-    if let Some(piece) = latest
-        && let Some(at) = place_in(piece, address)
-    {
-        piece.first = piece.first.min(at);
-        piece.last = piece.last.max(at);
-        *place = at as u16;
-    } else {
-        let Some(piece) = notes.pieces.get_mut(pieces) else {
-            notes.is_partial = 1;
-            return 0;
-        };
-        let at = if goes_down == 0 { BELOW } else { SPAN - ABOVE };
-        let start = address.wrapping_sub(8 * u64::from(at));
-        *piece = Piece { start, first: at, last: at };
-        *place = at as u16 | BEGINS_PIECE;
-        notes.pieces_used = pieces as u32 + 1;
+    match notes.pieces.get_mut(pieces.wrapping_sub(1)) {
+        Some(piece) if !begins_python && reaches(piece, address) => {
+            let at = place_in(piece, address);
+            piece.first = piece.first.min(at);
+            piece.last = piece.last.max(at);
+            *place = at as u16;
+        }
+        _ => {
+            let Some(piece) = notes.pieces.get_mut(pieces) else {
+                notes.is_partial = 1;
+                return 0;
+            };
+            let at = if goes_down == 0 { BELOW } else { SPAN - ABOVE };
+            let start = address.wrapping_sub(8 * u64::from(at));
+            *piece = Piece { start, first: at, last: at };
+            *place = at as u16 | BEGINS_PIECE;
+            notes.pieces_used = pieces as u32 + 1;
+        }
     }
     if is_native {
         notes.native_words = native + 1;
@@ -174,16 +175,23 @@ extern "C" fn note_word(
     0
 }
 
-/// Which word of a piece is the one at `address`, where that is not far from those that were used.
+/// Whether a piece has a place for the word at `address`, not far from those that were used. Does
+/// not hand the place on: carried from here to the branches of [`note_word`], it takes a register
+/// from the number of pieces, whose bounds the verifier of Linux 6.1 forgets on the stack.
 #[inline(always)]
-fn place_in(piece: &Piece, address: u64) -> Option<u32> {
+fn reaches(piece: &Piece, address: u64) -> bool {
     let offset = address.wrapping_sub(piece.start);
     let at = (offset / 8) as u32;
-    let reaches = offset < 8 * u64::from(SPAN)
+    offset < 8 * u64::from(SPAN)
         && offset & 7 == 0
         && at.saturating_add(GAP) >= piece.first
-        && at <= piece.last.saturating_add(GAP);
-    reaches.then_some(at)
+        && at <= piece.last.saturating_add(GAP)
+}
+
+/// Which word of a piece that [`reaches`] it is the one at `address`.
+#[inline(always)]
+fn place_in(piece: &Piece, address: u64) -> u32 {
+    (address.wrapping_sub(piece.start) / 8) as u32 & (SPAN - 1)
 }
 
 /// Whether each word that was noted is as it was; 1 if so. Reads the pieces into the words of
