@@ -162,3 +162,40 @@ fn whatever_it_costs_is_what_was_asked_for() {
         assert_eq!(run.report.total("allocated_blocks"), units as u64);
     }
 }
+
+/// A block in `deep`, bytes, and the mean distance of its samples.
+const LARGE_BYTES: f64 = 1000.0;
+const SAMPLED_BYTES: f64 = 65_536.0;
+
+#[test]
+fn a_target_that_is_a_little_too_dear_is_sampled() {
+    // New stacks are dear at first: it may be watched in windows until that is over.
+    let Some(run) = held("deep", 45) else { return };
+    assert_eq!(run.steps().last(), Some(&"sampled"), "{}", run.governor());
+    assert_eq!(run.report.0["lossy"], serde_json::json!([]), "{:#}", run.report.0["losses"]);
+    if run.governor()["paused_ns"] != 0 {
+        return;
+    }
+    // Each draw stands for those that were not drawn: right on average, within five standard errors.
+    let units: f64 = run.intervals.iter().map(|interval| interval.units).sum();
+    let (known, found) = (units * LARGE_BYTES, run.report.total("allocated_bytes") as f64);
+    let margin = 5.0 * (known * SAMPLED_BYTES).sqrt();
+    assert!((found - known).abs() <= margin, "{found} and not {known} ± {margin}");
+    assert!(found != known, "nothing was sampled");
+}
+
+#[test]
+fn a_target_whose_mappings_alone_are_too_dear_is_left_alone() {
+    let Some(run) = run("mapping", 40, &[]) else { return };
+    assert_eq!(run.steps().last(), Some(&"detached"), "{}", run.governor());
+    assert_eq!(run.report.0["end"], "too-dear");
+    // It says so, and is not taken for a verdict.
+    assert!(run.finished.stderr.contains("all probes are taken out"), "{}", run.finished.stderr);
+    assert_eq!(run.finished.code, Some(3));
+    assert!(run.finished.file("report.txt").contains("--max-overhead"));
+    // From then on the target has all of its time again.
+    let end = run.intervals.last().expect("intervals").at_ns;
+    let taken = run.taken(end - WINDOW_NS, end);
+    // With the probes it was more than half; its units are not the same from one second to the next.
+    assert!(taken <= 0.15, "{taken}");
+}

@@ -84,8 +84,9 @@ pub struct Control {
     pub has_left_out: u32,
     /// 1 while the present regime follows no births: allocator calls need not be put in flight.
     pub is_paused: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// 1 once mapping calls are left alone too, for good: their probes go one by one then, and a
+    /// mapping that is seen to come must not go unseen.
+    pub leaves_mappings: u32,
 }
 const _: () = assert!(size_of::<Control>() == 32);
 

@@ -58,6 +58,9 @@ pub fn sbrk_enter(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn munmap_enter(ctx: ProbeContext) -> u32 {
     count(Counter::MappingHits);
+    if regime::leaves_mappings() {
+        return 0;
+    }
     let (sp, [address, length, ..]) = at_entry(&ctx);
     // What realloc gives up is not the program's to give; what free unmaps is (see `lane`).
     if lane::is_inside_allocator(sp) {
@@ -78,6 +81,9 @@ pub fn munmap_enter(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn enter(sp: u64, call: u32, size_bytes: u64, old_address: u64, old_length: u64) -> u32 {
     count(Counter::MappingHits);
+    if regime::leaves_mappings() {
+        return 0;
+    }
     if lane::is_inside_allocator(sp) {
         count(Counter::NestedCalls);
         return 0;
@@ -95,6 +101,9 @@ pub fn mapping_return(ctx: RetProbeContext) -> u32 {
     count(Counter::MappingHits);
     let (registers, result) = at_return(&ctx);
     let Some((thread, call)) = thread::end(registers.sp) else { return 0 };
+    if regime::leaves_mappings() {
+        return 0;
+    }
     if let Some(mut mapping) = describe(thread, call, result) {
         mapping.stack_hash = stack_of(thread, registers);
         send(mapping, thread.image);

@@ -82,6 +82,14 @@ pub fn is_paused() -> bool {
     control().is_some_and(|control| unsafe { (&raw const control.is_paused).read_volatile() } != 0)
 }
 
+/// Whether mapping calls are left alone, too.
+#[inline(always)]
+pub fn leaves_mappings() -> bool {
+    control()
+        // SAFETY: an aligned u32 of the map.
+        .is_some_and(|control| unsafe { (&raw const control.leaves_mappings).read_volatile() } != 0)
+}
+
 /// Whether blocks have been left out, so that one that is not live may be one of them.
 #[inline(always)]
 pub fn has_left_out() -> bool {

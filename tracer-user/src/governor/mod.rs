@@ -33,6 +33,8 @@ const PROMISED_CORES: f64 = 1.0;
 const FITS: f64 = 0.9;
 /// The same when stepping up.
 const FITS_WELL: f64 = 0.6;
+/// Times the aim at which a step is left as soon as that is known.
+const FAR_OFF: f64 = 2.0;
 /// Over this time a rate is told, nanoseconds.
 const RATE_NS: u64 = 1_000_000_000;
 /// A step is kept at least for so long before a milder or a harsher one is tried, nanoseconds.
@@ -52,8 +54,6 @@ const RARER: u64 = 50;
 const EXIT_NS: u64 = 350_000_000;
 /// What of the room is kept free for what was not foreseen.
 const RESERVE: f64 = 0.1;
-/// Mapping calls alone may be over the limit for so long.
-const MAPPINGS_TOO_DEAR_NS: u64 = 10_000_000_000;
 
 /// How much the probes may cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -118,6 +118,8 @@ pub struct Governor {
     rungs: Vec<Rung>,
     model: Model,
     account: Account,
+    /// What of that mapping calls cost: their probes stay until the end.
+    mappings: Account,
     before: Option<Reading>,
     place: Place,
     step: Step,
@@ -140,8 +142,6 @@ pub struct Governor {
     all_at_entry_ns: f64,
     /// Cost of the hits while probes were in, nanoseconds a second; as it was last.
     hot: f64,
-    /// Since when mapping calls alone were too dear.
-    mappings_since_ns: Option<u64>,
 }
 
 impl Governor {
@@ -152,6 +152,7 @@ impl Governor {
             model: Model::new(traps, &rungs),
             rungs,
             account: Account::default(),
+            mappings: Account::default(),
             before: None,
             place: Place::In,
             step: Step::Asked,
@@ -166,7 +167,6 @@ impl Governor {
             all_ns: 0.0,
             all_at_entry_ns: 0.0,
             hot: 0.0,
-            mappings_since_ns: None,
         }
     }
 
@@ -195,10 +195,18 @@ impl Governor {
         let hits = reading.hits.since(before.hits);
         let cost_ns = self.model.cost_ns(hits, self.rung);
         // Nobody takes more of the target's time than it has used; clocks are a little apart.
-        let cost_ns = cost_ns.min(cpu_ns + 0.02 * length_ns as f64);
+        let most_ns = cpu_ns + 0.02 * length_ns as f64;
+        let cost_ns = cost_ns.min(most_ns);
         self.account.add(reading.at_ns, length_ns, cost_ns, cpu_ns);
+        let mappings = Hits { mappings: hits.mappings, ..Hits::default() };
+        let mappings_ns = self.model.cost_ns(mappings, self.rung).min(most_ns);
+        self.mappings.add(reading.at_ns, length_ns, mappings_ns, cpu_ns);
         self.all_ns += cost_ns;
         let now_ns = reading.at_ns;
+        if self.mappings_are_too_dear(mappings_ns / length_ns as f64) {
+            let order = Order::TakeOut(Step::Detached);
+            return Some(self.decide(now_ns, order, Step::Detached));
+        }
         match self.place {
             Place::In => self.when_in(now_ns, cost_ns / length_ns as f64),
             Place::Out => self.when_out(now_ns),
@@ -251,6 +259,17 @@ impl Governor {
         self.budget.share * self.account.cores().max(LEAST_CORES)
     }
 
+    /// Whether mapping calls alone are about to break the promise, at `burst` cores: there is no step
+    /// that is rid of them but the last.
+    fn mappings_are_too_dear(&self, burst: f64) -> bool {
+        let is_steady = matches!(self.place, Place::In | Place::Out);
+        let (_, promise_ns) = self.limits_ns();
+        let exit_ns = burst * self.exit_ns as f64;
+        is_steady
+            && self.step != Step::Detached
+            && self.mappings.spent_ns() + exit_ns > promise_ns * (1.0 - RESERVE)
+    }
+
     fn when_in(&mut self, now_ns: u64, burst: f64) -> Option<Decision> {
         self.hot = burst;
         let (aim_ns, promise_ns) = self.limits_ns();
@@ -270,7 +289,9 @@ impl Governor {
         if rate > may && since_step_ns >= RATE_NS {
             // Nothing is done about a moment; over ten seconds it may be within the aim.
             let is_urgent = spent_ns + exit_ns > aim_ns * (1.0 - RESERVE);
-            if is_urgent || since_step_ns >= SETTLE_NS {
+            // What is so much too dear eats up the room that the step below needs.
+            let is_far_off = rate > FAR_OFF * may;
+            if is_urgent || is_far_off || since_step_ns >= SETTLE_NS {
                 return match self.rung_that_fits(self.rung + 1, FITS) {
                     Some(rung) => Some(self.change(now_ns, rung)),
                     None if is_urgent => Some(self.leave(now_ns, Step::Windows)),
@@ -325,7 +346,12 @@ impl Governor {
     }
 
     fn leave(&mut self, now_ns: u64, step: Step) -> Decision {
-        if step != self.step || self.on_trial {
+        let (rate, may) = self.rates();
+        if rate.max(self.hot) <= FITS * may {
+            // What was spent before is too much, and not what this rung costs: it may come again as
+            // soon as that is long ago.
+            self.not_before_ns = now_ns;
+        } else if step != self.step || self.on_trial {
             self.fell(now_ns);
         }
         self.put(Place::Leaving, now_ns);
@@ -358,17 +384,7 @@ impl Governor {
             return None;
         }
         let (_, promise_ns) = self.limits_ns();
-        let (rate, may) = self.rates();
         let pause_ns = now_ns.saturating_sub(self.place_since_ns);
-        // Only mapping calls are left.
-        if pause_ns >= RATE_NS && rate > may {
-            let since_ns = *self.mappings_since_ns.get_or_insert(now_ns);
-            if now_ns.saturating_sub(since_ns) >= MAPPINGS_TOO_DEAR_NS {
-                return Some(self.decide(now_ns, Order::TakeOut(Step::Detached), Step::Detached));
-            }
-        } else {
-            self.mappings_since_ns = None;
-        }
         // What a window costs at least: going in, seeing that it is hot, going out.
         let least_ns = (self.exit_ns + SHORTEST_WINDOW_NS) as f64 * self.hot;
         let least_ns = least_ns.max(self.jump_ns);

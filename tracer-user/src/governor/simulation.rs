@@ -229,6 +229,32 @@ fn a_budget_of_next_to_nothing_ends_with_mapping_calls() {
 }
 
 #[test]
+fn what_a_beginning_cost_does_not_send_a_fitting_step_into_windows() {
+    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
+    let (mut reading, mut rung) = (Reading::default(), 0);
+    for tick in 1..1200_u64 {
+        // New stacks are dear for three seconds, where all are followed.
+        let program_ns = match rung {
+            0 if tick < 60 => 4_000,
+            0 => 1_500,
+            _ => 150,
+        };
+        let hits = TICK_NS / 40_000;
+        reading.at_ns = tick * TICK_NS;
+        reading.cpu_ns += TICK_NS;
+        reading.hits.entries += hits * 2 / 3;
+        reading.hits.returns += hits / 3;
+        reading.programs = (tick % 20 == 2)
+            .then(|| ProgramTime { runs: hits, time_ns: (hits * program_ns) as f64 });
+        if let Some(decision) = governor.observe(&reading) {
+            let Order::Regime(next) = decision.order else { panic!("{decision:?}") };
+            rung = next;
+        }
+    }
+    assert_eq!(governor.step(), Step::Sampled);
+}
+
+#[test]
 fn mapping_calls_that_are_too_dear_end_it() {
     let mut governor = Governor::new(Budget { share: 0.01 }, TRAPS, rungs(false, false));
     let mut reading = Reading::default();
@@ -244,5 +270,19 @@ fn mapping_calls_that_are_too_dear_end_it() {
             orders.push(decision.order);
         }
     }
-    assert_eq!(orders.last(), Some(&Order::TakeOut(Step::Detached)), "{orders:?}");
+    // At once: there is no other step that is rid of them.
+    assert_eq!(orders, [Order::TakeOut(Step::Detached)]);
+}
+
+#[test]
+fn mapping_calls_within_the_budget_are_followed() {
+    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
+    let mut reading = Reading::default();
+    for tick in 1..2000_u64 {
+        reading.at_ns = tick * TICK_NS;
+        reading.cpu_ns += TICK_NS;
+        // Some 3 % of a core, and for a tenth of a second in twenty thrice as much.
+        reading.hits.mappings += if tick % 400 < 2 { 3_000 } else { 1_000 };
+        assert_eq!(governor.observe(&reading), None);
+    }
 }

@@ -63,8 +63,8 @@ impl Gate {
     }
 }
 
-/// Whether a function is among those that the governor may take the probes of: the allocator's own.
-/// The others are rare, and the ledger and V8's collections depend on them.
+/// Whether a function is among those that the governor may take the probes of while a session goes
+/// on: the allocator's own. The others are rare, and the ledger and V8's collections depend on them.
 const fn may_be_hot(function: Function) -> bool {
     !function.is_mapping() && !matches!(function, Function::FullCollection | Function::Throw)
 }
@@ -123,11 +123,12 @@ impl Links {
         taken.into_iter().map(|placed| placed.link).collect()
     }
 
-    /// Functions of the allocator that have probes here, with the programs at their entries.
-    pub fn functions(&self) -> BTreeMap<&'static str, Vec<Function>> {
+    /// Functions that have probes here, with the programs at their entries: those of the allocator,
+    /// or at the end all.
+    pub fn functions(&self, is_end: bool) -> BTreeMap<&'static str, Vec<Function>> {
         let mut found: BTreeMap<&'static str, Vec<Function>> = BTreeMap::new();
         for ((_, _, program), placed) in &*self.lock() {
-            if !placed.is_return && may_be_hot(placed.function) {
+            if !placed.is_return && (is_end || may_be_hot(placed.function)) {
                 let functions = found.entry(program).or_default();
                 if !functions.contains(&placed.function) {
                     functions.push(placed.function);

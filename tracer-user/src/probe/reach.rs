@@ -77,18 +77,22 @@ impl Reach {
     }
 
     /// From now on they may not, and those that are in follow no births, until the session has
-    /// begun a regime: with some probes out births would be seen without their deaths.
-    pub fn close(&self) {
+    /// begun a regime: with some probes out births would be seen without their deaths. At the end
+    /// (`is_end`) mapping calls are not followed either.
+    pub fn close(&self, is_end: bool) {
         self.gate.set_closed(true);
         self.control.update(0, |control| {
-            // SAFETY: an aligned field of element 0, which only user space writes.
-            unsafe { (&raw mut (*control).is_paused).write_volatile(1) };
+            // SAFETY: aligned fields of element 0, which only user space writes.
+            unsafe {
+                (&raw mut (*control).is_paused).write_volatile(1);
+                (&raw mut (*control).leaves_mappings).write_volatile(u32::from(is_end));
+            }
         });
     }
 
-    /// Takes the probes of hot functions out, the hottest first, behind [`Reach::close`]. Returns when
-    /// the last one is out.
-    pub fn take_out(&self, meter: &mut Meter) {
+    /// Takes the probes of hot functions out, the hottest first, behind [`Reach::close`]: those of the
+    /// allocator, or at the end all that are hot. Returns when the last one is out.
+    pub fn take_out(&self, meter: &mut Meter, is_end: bool) {
         let processes: Vec<(u32, Links)> =
             self.lock().iter().map(|(tgid, links)| (*tgid, links.clone())).collect();
         let keeper = Keeper::new().ok();
@@ -96,7 +100,7 @@ impl Reach {
         // Programs are counted, not functions: one that shares its program with a hot one goes only
         // where the program is hot still when that one is out.
         for spared in [Some(RARE), None] {
-            let mut hot = hot_functions(meter, &processes);
+            let mut hot = hot_functions(meter, &processes, is_end);
             hot.retain(|function| Some(*function) != spared);
             let mut kept = Vec::new();
             for (tgid, links) in &processes {
@@ -125,9 +129,9 @@ impl Reach {
     }
 }
 
-/// Functions of the allocator whose programs have a share in the hits of the next moment, the
-/// hottest first.
-fn hot_functions(meter: &mut Meter, processes: &[(u32, Links)]) -> Vec<Function> {
+/// Functions whose programs have a share in the hits of the next moment, the hottest first: those of
+/// the allocator, or at the end all.
+fn hot_functions(meter: &mut Meter, processes: &[(u32, Links)], is_end: bool) -> Vec<Function> {
     meter.open_window();
     let before = meter.look();
     std::thread::sleep(GLANCE);
@@ -140,7 +144,7 @@ fn hot_functions(meter: &mut Meter, processes: &[(u32, Links)]) -> Vec<Function>
     let all: u64 = counts.iter().map(|(_, count)| count).sum();
     let mut hot: Vec<(u64, Function)> = Vec::new();
     for (_, links) in processes {
-        let functions = links.functions();
+        let functions = links.functions(is_end);
         for (program, count) in counts.iter().filter(|(_, count)| count * 100 > all * HOT_PERCENT) {
             for function in functions.get(program).into_iter().flatten() {
                 if !hot.iter().any(|(_, known)| known == function) {

@@ -3,7 +3,7 @@
 //! probes out by itself. All else the session does, when it hears of it.
 
 use crate::{
-    governor::{Budget, Decision, Governor, Order, Reading, Rung, Traps},
+    governor::{Budget, Decision, Governor, Order, Reading, Rung, Step, Traps},
     probe::{Meter, Reach},
 };
 use std::{
@@ -125,13 +125,16 @@ impl Work {
             }
             let reading = self.read();
             let Some(decision) = self.governor.observe(&reading) else { continue };
-            let is_leaving = matches!(decision.order, Order::TakeOut(_));
-            if is_leaving {
-                self.reach.close();
+            let leaving = match decision.order {
+                Order::TakeOut(step) => Some(step == Step::Detached),
+                Order::Regime(_) | Order::PutIn(_) => None,
+            };
+            if let Some(is_end) = leaving {
+                self.reach.close(is_end);
             }
             let _ = self.tell.send(Told::Decided(decision));
-            if is_leaving {
-                self.reach.take_out(&mut self.meter);
+            if let Some(is_end) = leaving {
+                self.reach.take_out(&mut self.meter, is_end);
                 let _ = self.meter.close_window();
                 self.timed_since = None;
                 self.is_out = true;
