@@ -160,6 +160,23 @@ fn a_leak_in_c_fails_with_its_pattern_and_line_and_without_it_all_is_clean() {
 }
 
 #[test]
+fn a_sample_is_drawn_in_the_fast_lane_and_judged_alike() {
+    if !may_trace() {
+        return;
+    }
+    let server = Batches::new(false);
+    let out = server.folder.path().join("findings");
+    let options = ["--sample", "4KiB", "--cycles", "12", "--out", out.to_str().expect("path")];
+    let leaky = server.check(&["leak"], &options);
+    leaky.assert_code(1);
+    assert_eq!(leaky.first(), ("remember_batch", line_of("c/batches.c", "/* leaks */")));
+    let report = std::fs::read_to_string(out.join("report.json")).expect("a report");
+    let report: Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["lane"]["taken"], true, "{}\n{}", report["lane"], leaky.stderr);
+    server.check(&[], &options).assert_code(0);
+}
+
+#[test]
 fn the_baseline_accepts_what_is_known_in_every_build_and_catches_a_second_leak() {
     if !may_trace() {
         return;
