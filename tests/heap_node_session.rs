@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::process::{Command, Stdio};
 use support::js_heap::*;
 use support::memory_group::Group;
-use support::{Finished, Outlive, run_outlive};
+use support::{Finished, Outlive, run_outlive, side_by_side};
 
 /// The way to the copies of the target's sessions.
 const WAY: &str = "(global).serve -> serve() variable gateway -> Gateway.finished -> Map";
@@ -90,8 +90,8 @@ fn assert_the_map_is_the_finding(report: &Value, truth: &Value) {
 
 #[test]
 fn a_session_names_the_map_that_its_samples_are_held_by() {
-    for node in nodes() {
-        let mut target = start(&node, &[], "copies.js", "");
+    side_by_side(&nodes(), |node| {
+        let mut target = start(node, &[], "copies.js", "");
         let finished = attached(&target, &["--js-heap", "--js-retainers", "--duration", "15s"]);
         let truth = truth(&mut target);
         let report = finished.report();
@@ -106,7 +106,7 @@ fn a_session_names_the_map_that_its_samples_are_held_by() {
         report.assert_no_losses();
         assert_eq!(inspector_port(target.pid()), None);
         assert!(target.finish().success(), "Node was harmed");
-    }
+    });
 }
 
 #[test]

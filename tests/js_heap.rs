@@ -8,14 +8,14 @@ mod support;
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use support::Outlive;
 use support::js_heap::*;
 use support::run::Run;
+use support::{Outlive, side_by_side};
 
 #[test]
 fn a_leak_is_named_where_the_inspector_listens_and_that_stays_open() {
-    for node in nodes() {
-        let mut target = start(&node, &["--inspect=127.0.0.1:0"], "leak.js", "");
+    side_by_side(&nodes(), |node| {
+        let mut target = start(node, &["--inspect=127.0.0.1:0"], "leak.js", "");
         let finished = attached(&target, &["--duration", "8s"]);
         let report = finished.report();
         assert_leak_is_named(&report, &truth(&mut target));
@@ -38,13 +38,13 @@ fn a_leak_is_named_where_the_inspector_listens_and_that_stays_open() {
         let third = attached(&target, &["--duration", "3s"]);
         assert_eq!(third.report().0["node"]["js_heap"]["way"], "listening");
         assert!(target.finish().success(), "Node was harmed");
-    }
+    });
 }
 
 #[test]
 fn a_leak_is_named_by_the_inspector_that_a_signal_opens_and_it_is_closed() {
-    for node in nodes() {
-        let mut target = start(&node, &[], "leak.js", "");
+    side_by_side(&nodes(), |node| {
+        let mut target = start(node, &[], "leak.js", "");
         let finished = attached(&target, &["--js-heap", "--force-gc", "--duration", "8s"]);
         let report = finished.report();
         assert_leak_is_named(&report, &truth(&mut target));
@@ -52,7 +52,7 @@ fn a_leak_is_named_by_the_inspector_that_a_signal_opens_and_it_is_closed() {
         assert_eq!(report.0["node"]["js_heap"]["closed"], true);
         assert_closed(target.pid(), port_in(&finished.stderr));
         assert!(target.finish().success(), "Node was harmed");
-    }
+    });
 }
 
 #[test]
@@ -116,18 +116,18 @@ fn a_container_with_a_network_of_its_own_is_reached() {
 
 #[test]
 fn a_leak_in_a_worker_thread_is_named() {
-    for node in nodes() {
-        let mut target = start(&node, &[], "workers.js", "");
+    side_by_side(&nodes(), |node| {
+        let mut target = start(node, &[], "workers.js", "");
         let report = attached(&target, &["--js-heap", "--duration", "8s"]).report();
         assert_leak_is_named(&report, &truth(&mut target));
         assert_eq!(report.0["node"]["isolates"], 2);
         assert!(target.finish().success(), "Node was harmed");
-    }
+    });
 }
 
 #[test]
 fn a_command_is_started_with_its_inspector_and_that_is_closed() {
-    for node in nodes() {
+    side_by_side(&nodes(), |node| {
         let mut command = Command::new(Outlive::binary());
         command.env("NODE_OPTIONS", "--no-warnings");
         let program = [node.as_os_str(), script("leak.js").as_os_str()].map(ToOwned::to_owned);
@@ -147,7 +147,7 @@ fn a_command_is_started_with_its_inspector_and_that_is_closed() {
         assert_leak_is_named(&report, &truth);
         assert_eq!(report.0["node"]["js_heap"]["way"], "launched");
         assert_eq!(report.0["node"]["js_heap"]["closed"], true);
-    }
+    });
 }
 
 fn own_network() -> std::io::Result<()> {

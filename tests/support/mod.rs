@@ -9,11 +9,13 @@ pub mod node;
 mod processes;
 pub mod report;
 pub mod run;
+mod side_by_side;
 pub mod truth;
 pub mod venv;
 
 pub use report::{Report, leaf, python_frames};
 use serde_json::Value;
+pub use side_by_side::side_by_side;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

@@ -1,14 +1,11 @@
 //! Runs other programs on behalf of the verbs and says which one failed, and how.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
-
-/// Bytes of a program's output that are passed on at once.
-const READ_BYTES: usize = 8192;
 
 /// Runs `command` with the terminal's own stdout and stderr.
 ///
@@ -18,37 +15,6 @@ pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("xtask: {}", describe(command));
     let status =
         command.status().with_context(|| format!("cannot start `{}`", describe(command)))?;
-    if !status.success() {
-        bail!("`{}` failed ({status})", describe(command));
-    }
-    Ok(())
-}
-
-/// As [`run`]; `reader` gets a copy of what it writes to stdout, as it comes.
-///
-/// # Errors
-/// As [`run`], or when its stdout cannot be read.
-pub fn run_read_along(command: &mut Command, mut reader: impl FnMut(&[u8])) -> Result<()> {
-    eprintln!("xtask: {}", describe(command));
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", describe(command)))?;
-    let mut stdout = child.stdout.take().context("its stdout is not ours")?;
-    let mut bytes = [0; READ_BYTES];
-    loop {
-        let count = match stdout.read(&mut bytes) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            count => count.with_context(|| format!("reading from `{}`", describe(command)))?,
-        };
-        if count == 0 {
-            break;
-        }
-        let mut terminal = std::io::stdout().lock();
-        terminal.write_all(&bytes[..count]).and_then(|()| terminal.flush()).context("printing")?;
-        reader(&bytes[..count]);
-    }
-    let status = child.wait().with_context(|| format!("waiting for `{}`", describe(command)))?;
     if !status.success() {
         bail!("`{}` failed ({status})", describe(command));
     }

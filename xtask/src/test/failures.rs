@@ -1,7 +1,11 @@
-//! Which tests failed, and what they said, out of what `cargo test` prints: for the summary, since
-//! logs of long runs are cut in the middle.
+//! Which tests failed, and what they said, out of the JUnit file that nextest writes: for the
+//! summary, since logs of long runs are cut in the middle.
 
 use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use quick_junit::{Report, TestCase, TestCaseStatus};
 
 /// Lines of a failed test that are repeated.
 const KEPT_LINES: usize = 8;
@@ -15,106 +19,40 @@ const KEPT_TESTS: usize = 40;
 /// A test that failed.
 #[derive(Debug, PartialEq, Eq)]
 struct Failure {
+    /// Its binary and its own name.
     name: String,
     /// What it said, from its panic on.
     said: Vec<String>,
 }
 
-/// Reads along; see [`Failures::feed`].
+/// The tests that failed in one run of nextest.
 #[derive(Debug, Default)]
-pub struct Failures {
-    failures: Vec<Failure>,
-    /// The beginning of a line whose end is yet to come.
-    unfinished: Vec<u8>,
-    /// The test that was started last, until its verdict.
-    started: Option<String>,
-    /// The index of the test whose output is being read.
-    telling: Option<usize>,
-}
+pub struct Failures(Vec<Failure>);
 
 impl Failures {
-    /// Takes the next bytes of what `cargo test` writes to stdout.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if byte != b'\n' {
-                self.unfinished.push(byte);
-                continue;
-            }
-            let line = String::from_utf8_lossy(&std::mem::take(&mut self.unfinished)).into_owned();
-            self.line(line.trim_end_matches('\r'));
-        }
+    /// Reads nextest's file.
+    ///
+    /// # Errors
+    /// When there is none, or it is not JUnit's.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("nextest left no report at {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{}", path.display()))
     }
 
-    /// Takes the end of the output.
-    pub fn finish(&mut self) {
-        if !self.unfinished.is_empty() {
-            self.feed(b"\n");
-        }
-        self.died();
-    }
-
-    fn line(&mut self, line: &str) {
-        if let Some((name, verdict)) = started_test(line) {
-            self.died();
-            match verdict {
-                "ok" => {}
-                verdict if verdict.starts_with("ignored") => {}
-                verdict if verdict.ends_with("FAILED") => self.failed(name),
-                // Something else was printed before the verdict, which has a line of its own.
-                _ => self.started = Some(name.to_owned()),
-            }
-            return;
-        }
-        match line {
-            "ok" => self.started = None,
-            "FAILED" => {
-                if let Some(name) = self.started.take() {
-                    self.failed(&name);
-                }
-            }
-            "failures:" => self.telling = None,
-            _ if line.starts_with("test result: ") => self.telling = None,
-            _ if line.starts_with("running ") && line.contains(" test") => self.died(),
-            _ => match line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----")) {
-                // The last of that name: other test binaries may have one of the same name.
-                Some(name) => self.telling = self.failures.iter().rposition(|f| f.name == name),
-                None => self.tell(line),
-            },
-        }
-    }
-
-    fn failed(&mut self, name: &str) {
-        self.failures.push(Failure { name: name.to_owned(), said: Vec::new() });
-    }
-
-    /// A test without a verdict took its whole process with it.
-    fn died(&mut self) {
-        if let Some(name) = self.started.take() {
-            let said = vec!["no verdict: the process ended while it ran".to_owned()];
-            self.failures.push(Failure { name, said });
-        }
-    }
-
-    /// Keeps the first lines from the panic on; what the test printed before is not its message.
-    fn tell(&mut self, line: &str) {
-        if line == "stack backtrace:" {
-            self.telling = None;
-        }
-        let Some(failure) = self.telling.and_then(|index| self.failures.get_mut(index)) else {
-            return;
-        };
-        let begins = line.starts_with("thread '") && line.contains(" panicked at ");
-        let wanted = begins || !failure.said.is_empty();
-        let is_noise = line.trim().is_empty() || line.starts_with("note: run with `RUST_BACKTRACE");
-        if wanted && !is_noise && failure.said.len() < KEPT_LINES {
-            failure.said.push(line.chars().take(KEPT_CHARACTERS).collect());
-        }
+    fn parse(text: &str) -> Result<Self> {
+        let report = Report::deserialize_from_str(text).context("not a JUnit report")?;
+        let failures = report.test_suites.iter().flat_map(|suite| {
+            let failed = |case| failure(suite.name.as_str(), case);
+            suite.test_cases.iter().filter_map(failed)
+        });
+        Ok(Self(failures.collect()))
     }
 }
 
 impl fmt::Display for Failures {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, failure) in self.failures.iter().enumerate() {
+        for (index, failure) in self.0.iter().enumerate() {
             writeln!(formatter, "         {}", failure.name)?;
             for line in failure.said.iter().take(if index < KEPT_TESTS { KEPT_LINES } else { 0 }) {
                 writeln!(formatter, "             {line}")?;
@@ -124,102 +62,89 @@ impl fmt::Display for Failures {
     }
 }
 
-/// The name of a test and its verdict, in a line that libtest begins when it starts one.
-fn started_test(line: &str) -> Option<(&str, &str)> {
-    let (name, verdict) = line.strip_prefix("test ")?.split_once(" ... ")?;
-    let name = name.strip_suffix(" - should panic").unwrap_or(name);
-    (!name.contains(' ')).then_some((name, verdict))
+/// What a test that did not pass said; `None` of one that did.
+fn failure(suite: &str, case: &TestCase) -> Option<Failure> {
+    let TestCaseStatus::NonSuccess { message, ty, description, .. } = &case.status else {
+        return None;
+    };
+    let said = description.iter().flat_map(|text| from_its_panic_on(text.as_str()));
+    let mut said: Vec<String> = said.take(KEPT_LINES).map(cut).collect();
+    if said.is_empty() {
+        // It was stopped, or took its process with it.
+        said.extend(message.iter().chain(ty).map(|text| cut(text.as_str())));
+    }
+    Some(Failure { name: format!("{suite} {}", case.name.as_str()), said })
+}
+
+/// What the test printed before is not its message, nor is the backtrace.
+fn from_its_panic_on(text: &str) -> impl Iterator<Item = &str> {
+    let panic = |line: &str| line.starts_with("thread '") && line.contains(" panicked at ");
+    let is_noise =
+        |line: &str| line.trim().is_empty() || line.starts_with("note: run with `RUST_BACKTRACE");
+    text.lines()
+        .skip_while(move |line| !panic(line))
+        .take_while(|line| *line != "stack backtrace:")
+        .filter(move |line| !is_noise(line))
+}
+
+fn cut(line: &str) -> String {
+    line.chars().take(KEPT_CHARACTERS).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::Failures;
 
-    const OUTPUT: &str = "
-running 4 tests
-test holds::small ... ok
-test holds::large ... FAILED
-test holds::other ... the target says hello
-ok
-test skipped ... ignored, no reason
-
-failures:
-
----- holds::large stdout ----
-the target said much
-thread 'holds::large' (4711) panicked at tests/holds.rs:12:5:
+    /// As nextest writes it.
+    const REPORT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="nextest-run" tests="3" skipped="0" failures="2" errors="0" uuid="5a1b7e7e-2a86-4c2c-9d36-1d1d5b6a8f50" timestamp="2026-11-22T12:00:00.000+00:00" time="1.000">
+    <testsuite name="tracer-user::holds" tests="3" skipped="0" errors="0" failures="2">
+        <testcase name="small" classname="tracer-user::holds" time="0.1"/>
+        <testcase name="large" classname="tracer-user::holds" time="0.1">
+            <failure message="thread &apos;large&apos; (4711) panicked at tests/holds.rs:12:5" type="test failure with exit code 101">the target said much
+thread &apos;large&apos; (4711) panicked at tests/holds.rs:12:5:
 assertion `left == right` failed
   left: 1
  right: 2
 stack backtrace:
    0: core::panicking::panic_fmt
-note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
-
-
-failures:
-    holds::large
-
-test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
-
-running 1 test
-test kills_the_process ... 
-running 1 test
-test late ... the target says
-FAILED
-";
-
-    fn collected(output: &str, step: usize) -> String {
-        let mut failures = Failures::default();
-        for piece in output.as_bytes().chunks(step) {
-            failures.feed(piece);
-        }
-        failures.finish();
-        failures.to_string()
-    }
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace</failure>
+            <system-out>hello</system-out>
+        </testcase>
+        <testcase name="killed" classname="tracer-user::holds" time="0.1">
+            <failure type="test abort: signal 9"/>
+        </testcase>
+    </testsuite>
+</testsuites>"#;
 
     #[test]
     fn failed_tests_are_told_with_their_panic_and_no_others() {
-        let told = collected(OUTPUT, OUTPUT.len());
+        let told = Failures::parse(REPORT).unwrap().to_string();
         let lines: Vec<&str> = told.lines().map(str::trim_start).collect();
         assert_eq!(
             lines,
             [
-                "holds::large",
-                "thread 'holds::large' (4711) panicked at tests/holds.rs:12:5:",
+                "tracer-user::holds large",
+                "thread 'large' (4711) panicked at tests/holds.rs:12:5:",
                 "assertion `left == right` failed",
                 "left: 1",
                 "right: 2",
-                "kills_the_process",
-                "no verdict: the process ended while it ran",
-                "late",
+                "tracer-user::holds killed",
+                "test abort: signal 9",
             ]
         );
     }
 
     #[test]
-    fn it_does_not_matter_how_the_output_arrives() {
-        let whole = collected(OUTPUT, OUTPUT.len());
-        for step in 1..7 {
-            assert_eq!(collected(OUTPUT, step), whole, "in pieces of {step} bytes");
-        }
-    }
-
-    #[test]
-    fn a_run_that_stops_within_a_test_names_it() {
-        assert!(collected("running 1 test\ntest last ... ", 5).starts_with("         last\n"));
-    }
-
-    #[test]
     fn what_is_told_is_bounded() {
-        let mut output = String::new();
-        for test in 0..200 {
-            output += &format!("test t{test} ... FAILED\n");
-        }
-        output += "failures:\n---- t0 stdout ----\nthread 't0' panicked at a.rs:1:1:\n";
-        for _ in 0..1_000 {
-            output += &("x".repeat(2_000) + "\n");
-        }
-        let told = collected(&output, 4096);
-        assert!(told.len() < 20_000 && told.contains("t199"), "{} bytes", told.len());
+        let long = "x".repeat(2_000) + "\n";
+        let text = REPORT.replace("assertion `left", &long.repeat(1_000));
+        let told = Failures::parse(&text).unwrap().to_string();
+        assert!(told.len() < 4_000, "{} bytes", told.len());
+    }
+
+    #[test]
+    fn what_is_no_report_is_refused() {
+        assert!(Failures::parse("running 4 tests").is_err());
     }
 }

@@ -2,6 +2,7 @@
 //! what ran, what was skipped and why.
 
 mod failures;
+mod nextest;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -79,11 +80,14 @@ impl Summary {
     }
 
     /// A step that runs tests.
-    fn tests(&mut self, name: &'static str, cargo: impl FnOnce() -> Result<Command>) {
-        let mut failures = Failures::default();
-        self.step(name, || command::run_read_along(&mut cargo()?, |bytes| failures.feed(bytes)));
-        failures.finish();
-        self.failures.push((name, failures));
+    fn tests(&mut self, name: &'static str, work: impl FnOnce() -> (Result<()>, Failures)) {
+        let mut failed = Failures::default();
+        self.step(name, || {
+            let (outcome, failures) = work();
+            failed = failures;
+            outcome
+        });
+        self.failures.push((name, failed));
     }
 
     fn skip(&mut self, name: &'static str, reason: &'static str) {
@@ -130,12 +134,12 @@ pub fn run(args: &TestArgs) -> Result<()> {
         set_up(&mut summary)
     };
     checks(&mut summary, ready);
-    summary.tests("unit tests", || {
-        let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
-        cargo.args(&args.filter);
-        Ok(cargo)
-    });
-    integration(&mut summary, args, ready);
+    let filter = args.filter.as_deref();
+    if summary.step("cargo-nextest", nextest::ensure) {
+        let unit = ["--workspace", "--lib", "--bins"];
+        summary.tests("unit tests", || nextest::run(&unit, filter, Vec::new()));
+        integration(&mut summary, args, ready);
+    }
     accuracy(&mut summary, args, ready);
     other_kernels(&mut summary, args, ready);
     summary.finish()
@@ -189,7 +193,7 @@ fn checks(summary: &mut Summary, toolchain_ready: bool) {
     summary.step("tidy", tidy::run);
 }
 
-/// Tests that attach real probes: one at a time, since each counts what the kernel holds.
+/// Tests that attach real probes.
 fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
     const NAME: &str = "integration tests, real probes";
     if args.host_only {
@@ -207,20 +211,12 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
     if !has_integration_tests() {
         return summary.skip(NAME, "tracer-user declares no [[test]]");
     }
-    summary.tests(NAME, || {
-        let mut cargo = cargo(&[
-            "test",
-            "--release",
-            "-p",
-            "tracer-user",
-            "--no-fail-fast",
-            "--test",
-            "*",
-            "--",
-        ]);
-        cargo.envs(node::test_environment()?);
-        cargo.arg("--test-threads=1").args(&args.filter);
-        Ok(cargo)
+    summary.tests(NAME, || match node::test_environment() {
+        Ok(environment) => {
+            let selection = ["--release", "-p", "tracer-user", "--test", "*"];
+            nextest::run(&selection, args.filter.as_deref(), environment)
+        }
+        Err(error) => (Err(error), Failures::default()),
     });
 }
 

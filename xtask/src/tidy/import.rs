@@ -11,7 +11,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("inferno", &["tracer-user/src/report"]),
     ("prost", &["tracer-user/src/report/pprof"]),
     ("flate2", &["tracer-user/src/report/pprof"]),
-    ("quick_junit", &["tracer-user/src/check/junit"]),
+    ("quick_junit", &["tracer-user/src/check/junit", "xtask/src/test/failures"]),
     ("gimli", &["tracer-user/src/unwind", "tracer-user/src/target/function_table"]),
     ("clap", &["tracer-user/src/cli", "xtask/"]),
     (
