@@ -203,7 +203,7 @@ impl Governor {
         self.mappings.add(reading.at_ns, length_ns, mappings_ns, cpu_ns);
         self.all_ns += cost_ns;
         let now_ns = reading.at_ns;
-        if self.mappings_are_too_dear(mappings_ns / length_ns as f64) {
+        if self.mappings_are_too_dear() {
             let order = Order::TakeOut(Step::Detached);
             return Some(self.decide(now_ns, order, Step::Detached));
         }
@@ -259,15 +259,15 @@ impl Governor {
         self.budget.share * self.account.cores().max(LEAST_CORES)
     }
 
-    /// Whether mapping calls alone are about to break the promise, at `burst` cores: there is no step
-    /// that is rid of them but the last.
-    fn mappings_are_too_dear(&self, burst: f64) -> bool {
+    /// Whether mapping calls alone have nearly broken the promise: there is no step that is rid of
+    /// them but the last. What they may go on to cost is not counted: a burst, such as a heap that is
+    /// given back, ends by itself, and a session that has ended does not come again.
+    fn mappings_are_too_dear(&self) -> bool {
         let is_steady = matches!(self.place, Place::In | Place::Out);
         let (_, promise_ns) = self.limits_ns();
-        let exit_ns = burst * self.exit_ns as f64;
         is_steady
             && self.step != Step::Detached
-            && self.mappings.spent_ns() + exit_ns > promise_ns * (1.0 - RESERVE)
+            && self.mappings.spent_ns() > promise_ns * (1.0 - RESERVE)
     }
 
     fn when_in(&mut self, now_ns: u64, burst: f64) -> Option<Decision> {

@@ -267,11 +267,31 @@ fn mapping_calls_that_are_too_dear_end_it() {
             if matches!(decision.order, Order::TakeOut(_)) {
                 governor.went_out(reading.at_ns);
             }
-            orders.push(decision.order);
+            orders.push((reading.at_ns, decision.order));
         }
     }
-    // At once: there is no other step that is rid of them.
-    assert_eq!(orders, [Order::TakeOut(Step::Detached)]);
+    // Soon: there is no other step that is rid of them.
+    let (at_ns, order) = orders.last().expect("orders");
+    assert!(*order == Order::TakeOut(Step::Detached) && *at_ns < SECOND_NS, "{orders:?}");
+}
+
+#[test]
+fn a_burst_of_mapping_calls_does_not_end_it() {
+    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
+    let mut reading = Reading::default();
+    for tick in 1..2000_u64 {
+        reading.at_ns = tick * TICK_NS;
+        reading.cpu_ns += TICK_NS;
+        // A heap of 200,000 mappings is given back every half a minute, within a third of a second.
+        reading.hits.mappings += if tick % 600 < 6 { 30_000 } else { 10 };
+        let decision = governor.observe(&reading);
+        assert_ne!(decision.map(|decision| decision.step), Some(Step::Detached), "{decision:?}");
+        if decision.is_some_and(|decision| matches!(decision.order, Order::TakeOut(_))) {
+            governor.went_out(reading.at_ns);
+        } else if decision.is_some_and(|decision| matches!(decision.order, Order::PutIn(_))) {
+            governor.went_in(reading.at_ns);
+        }
+    }
 }
 
 #[test]
