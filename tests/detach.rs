@@ -117,7 +117,7 @@ fn check(end: impl FnOnce(Outlive)) {
     if !may_trace() {
         return;
     }
-    let mut target = churn();
+    let target = churn();
     assert_eq!(changed_code_bytes(target.pid()), 0, "code is untouched before");
 
     let outlive = Outlive::attach(target.pid()).start();
