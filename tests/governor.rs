@@ -96,6 +96,10 @@ impl Run {
         lost / used.max(length)
     }
 
+    fn units(&self) -> f64 {
+        self.intervals.iter().map(|interval| interval.units).sum()
+    }
+
     fn worst(&self) -> f64 {
         let begins = self.intervals.iter().map(|interval| interval.at_ns);
         let end = self.intervals.last().expect("intervals").at_ns;
@@ -147,8 +151,7 @@ fn a_cool_target_is_followed_as_asked_for() {
     let Some(run) = run("cool", 12, &[]) else { return };
     assert_eq!(run.steps(), [""; 0]);
     assert_eq!(run.governor()["budget_share"], 0.05);
-    let units: f64 = run.intervals.iter().map(|interval| interval.units).sum();
-    assert_eq!(run.report.total("allocated_blocks"), units as u64);
+    assert_eq!(run.report.total("allocated_blocks"), run.units() as u64);
     assert_eq!(run.report.total("live_blocks"), 0);
 }
 
@@ -158,8 +161,7 @@ fn whatever_it_costs_is_what_was_asked_for() {
         let Some(run) = run("hot", 5, arguments) else { return };
         assert_eq!(*run.governor(), Value::Null);
         assert!(run.taken(0, u64::MAX) > 0.3, "nothing was hot");
-        let units: f64 = run.intervals.iter().map(|interval| interval.units).sum();
-        assert_eq!(run.report.total("allocated_blocks"), units as u64);
+        assert_eq!(run.report.total("allocated_blocks"), run.units() as u64);
     }
 }
 
@@ -177,8 +179,7 @@ fn a_target_that_is_a_little_too_dear_is_sampled() {
         return;
     }
     // Each draw stands for those that were not drawn: right on average, within five standard errors.
-    let units: f64 = run.intervals.iter().map(|interval| interval.units).sum();
-    let (known, found) = (units * LARGE_BYTES, run.report.total("allocated_bytes") as f64);
+    let (known, found) = (run.units() * LARGE_BYTES, run.report.total("allocated_bytes") as f64);
     let margin = 5.0 * (known * SAMPLED_BYTES).sqrt();
     assert!((found - known).abs() <= margin, "{found} and not {known} ± {margin}");
     assert!(found != known, "nothing was sampled");

@@ -1,7 +1,9 @@
 //! The governor against programs that are made up: what it costs them is known exactly, while it
 //! believes costs that are up to 30 % wrong.
 
-use super::{Budget, Governor, Hits, Order, ProgramTime, Reading, Rung, Step, Traps, rungs};
+use super::{
+    Budget, Decision, Governor, Hits, Order, ProgramTime, Reading, Rung, Step, Traps, rungs,
+};
 
 const TICK_NS: u64 = 50_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
@@ -254,55 +256,45 @@ fn what_a_beginning_cost_does_not_send_a_fitting_step_into_windows() {
     assert_eq!(governor.step(), Step::Sampled);
 }
 
-#[test]
-fn mapping_calls_that_are_too_dear_end_it() {
-    let mut governor = Governor::new(Budget { share: 0.01 }, TRAPS, rungs(false, false));
+/// What is decided about a busy program, with the time, by the hits on its mapping calls tick by tick.
+fn decided_on_mappings(share: f64, hits: fn(tick: u64) -> u64) -> Vec<(u64, Decision)> {
+    let mut governor = Governor::new(Budget { share }, TRAPS, rungs(false, false));
     let mut reading = Reading::default();
-    let mut orders = Vec::new();
+    let mut decided = Vec::new();
     for tick in 1..2000_u64 {
         reading.at_ns = tick * TICK_NS;
         reading.cpu_ns += TICK_NS;
-        reading.hits.mappings += TICK_NS / 2000;
-        if let Some(decision) = governor.observe(&reading) {
-            if matches!(decision.order, Order::TakeOut(_)) {
-                governor.went_out(reading.at_ns);
-            }
-            orders.push((reading.at_ns, decision.order));
+        reading.hits.mappings += hits(tick);
+        let Some(decision) = governor.observe(&reading) else { continue };
+        match decision.order {
+            Order::TakeOut(_) => governor.went_out(reading.at_ns),
+            Order::PutIn(_) => governor.went_in(reading.at_ns),
+            Order::Regime(_) => {}
         }
+        decided.push((reading.at_ns, decision));
     }
+    decided
+}
+
+#[test]
+fn mapping_calls_that_are_too_dear_end_it() {
+    let decided = decided_on_mappings(0.01, |_| TICK_NS / 2000);
     // Soon: there is no other step that is rid of them.
-    let (at_ns, order) = orders.last().expect("orders");
-    assert!(*order == Order::TakeOut(Step::Detached) && *at_ns < SECOND_NS, "{orders:?}");
+    let (at_ns, last) = decided.last().expect("decisions");
+    let is_end = last.order == Order::TakeOut(Step::Detached);
+    assert!(is_end && *at_ns < SECOND_NS, "{decided:?}");
 }
 
 #[test]
 fn a_burst_of_mapping_calls_does_not_end_it() {
-    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
-    let mut reading = Reading::default();
-    for tick in 1..2000_u64 {
-        reading.at_ns = tick * TICK_NS;
-        reading.cpu_ns += TICK_NS;
-        // A heap of 200,000 mappings is given back every half a minute, within a third of a second.
-        reading.hits.mappings += if tick % 600 < 6 { 30_000 } else { 10 };
-        let decision = governor.observe(&reading);
-        assert_ne!(decision.map(|decision| decision.step), Some(Step::Detached), "{decision:?}");
-        if decision.is_some_and(|decision| matches!(decision.order, Order::TakeOut(_))) {
-            governor.went_out(reading.at_ns);
-        } else if decision.is_some_and(|decision| matches!(decision.order, Order::PutIn(_))) {
-            governor.went_in(reading.at_ns);
-        }
-    }
+    // A heap of 180,000 mappings is given back every half a minute, within a third of a second.
+    let decided = decided_on_mappings(0.05, |tick| if tick % 600 < 6 { 30_000 } else { 10 });
+    assert!(decided.iter().all(|(_, one)| one.step != Step::Detached), "{decided:?}");
 }
 
 #[test]
 fn mapping_calls_within_the_budget_are_followed() {
-    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
-    let mut reading = Reading::default();
-    for tick in 1..2000_u64 {
-        reading.at_ns = tick * TICK_NS;
-        reading.cpu_ns += TICK_NS;
-        // Some 3 % of a core, and for a tenth of a second in twenty thrice as much.
-        reading.hits.mappings += if tick % 400 < 2 { 3_000 } else { 1_000 };
-        assert_eq!(governor.observe(&reading), None);
-    }
+    // Some 3 % of a core, and for a tenth of a second in twenty thrice as much.
+    let decided = decided_on_mappings(0.05, |tick| if tick % 400 < 2 { 3_000 } else { 1_000 });
+    assert_eq!(decided, []);
 }

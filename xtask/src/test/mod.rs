@@ -79,15 +79,13 @@ impl Summary {
         passed
     }
 
-    /// A step that runs tests.
-    fn tests(&mut self, name: &'static str, work: impl FnOnce() -> (Result<()>, Failures)) {
-        let mut failed = Failures::default();
-        self.step(name, || {
-            let (outcome, failures) = work();
-            failed = failures;
-            outcome
-        });
-        self.failures.push((name, failed));
+    /// A step that runs tests by nextest.
+    fn tests(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) {
+        // That of the step before would be told as this one's.
+        nextest::remove_report();
+        if !self.step(name, work) {
+            self.failures.push((name, nextest::failures()));
+        }
     }
 
     fn skip(&mut self, name: &'static str, reason: &'static str) {
@@ -139,6 +137,8 @@ pub fn run(args: &TestArgs) -> Result<()> {
         let unit = ["--workspace", "--lib", "--bins"];
         summary.tests("unit tests", || nextest::run(&unit, filter, Vec::new()));
         integration(&mut summary, args, ready);
+    } else {
+        summary.skip("unit and integration tests", "there is no cargo-nextest to run them");
     }
     accuracy(&mut summary, args, ready);
     other_kernels(&mut summary, args, ready);
@@ -211,12 +211,9 @@ fn integration(summary: &mut Summary, args: &TestArgs, ready: bool) {
     if !has_integration_tests() {
         return summary.skip(NAME, "tracer-user declares no [[test]]");
     }
-    summary.tests(NAME, || match node::test_environment() {
-        Ok(environment) => {
-            let selection = ["--release", "-p", "tracer-user", "--test", "*"];
-            nextest::run(&selection, args.filter.as_deref(), environment)
-        }
-        Err(error) => (Err(error), Failures::default()),
+    summary.tests(NAME, || {
+        let selection = ["--release", "-p", "tracer-user", "--test", "*"];
+        nextest::run(&selection, args.filter.as_deref(), node::test_environment()?)
     });
 }
 

@@ -46,22 +46,27 @@ fn base() -> Result<Command> {
 /// Runs the tests that `selection` names, as far as their names contain `filter`.
 ///
 /// # Errors
-/// When one fails; which did is in the second part of the result then.
+/// When one fails ([`failures`] says which), or there is none though nothing was filtered.
 pub fn run(
     selection: &[&str],
     filter: Option<&str>,
     environment: Vec<(&'static str, OsString)>,
-) -> (Result<()>, Failures) {
-    let report = workspace::root().join(REPORT);
-    // That of an earlier run would be told as this one's.
-    let _ = std::fs::remove_file(&report);
-    let outcome = base().and_then(|mut nextest| {
-        nextest.arg("run").args(selection).args(["--no-fail-fast", "--no-tests=pass"]);
-        command::run(nextest.args(filter).envs(environment))
-    });
-    let failures = match &outcome {
-        Ok(()) => Failures::default(),
-        Err(_) => Failures::read(&report).unwrap_or_default(),
-    };
-    (outcome, failures)
+) -> Result<()> {
+    let mut nextest = base()?;
+    nextest.arg("run").args(selection).envs(environment);
+    if let Some(filter) = filter {
+        // A name may be that of a test of another step.
+        nextest.args(["--no-tests=pass", filter]);
+    }
+    command::run(&mut nextest)
+}
+
+/// Which tests failed in the last run; none where it left no report.
+pub fn failures() -> Failures {
+    Failures::read(&workspace::root().join(REPORT)).unwrap_or_default()
+}
+
+/// Forgets what the last run left.
+pub fn remove_report() {
+    let _ = std::fs::remove_file(workspace::root().join(REPORT));
 }
