@@ -5,7 +5,8 @@
 mod support;
 
 use serde_json::Value;
-use support::{Finished, Outlive, Report, Target, c_target, may_trace};
+use std::path::Path;
+use support::{Finished, Outlive, Report, Target, c_target, may_trace, run_outlive};
 
 /// Functions of the target whose blocks have a size each.
 const SITES: usize = 40;
@@ -75,7 +76,30 @@ fn samples_hold_the_truth_within_their_errors() {
     // 39 of 41 are expected at 95 %; fewer than 33 would come about once in ten thousand runs.
     let within = within.count();
     assert!(within >= 33, "{within} of {} sites hold the truth", sites.len());
+    assert_changes(&finished.out.join("capture.outlive"), &truth);
     assert!(target.finish().success());
+}
+
+/// From the beginning on, when nothing was live, to the end.
+fn assert_changes(capture: &Path, truth: &Value) {
+    let capture = capture.display().to_string();
+    let output = run_outlive(&["diff", &format!("{capture}@start"), &capture, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let diff: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let places = diff["sites"].as_array().expect("places");
+    let within = truth["sites"].as_array().expect("sites").iter().filter(|site| {
+        let is_it = |place: &&Value| place["frames"][0]["function"] == site["function"];
+        let told = places.iter().find(is_it).map_or((0.0, 4.0 * 65_536.0), |place| {
+            (number(&place["change_bytes"]), number(&place["change_bytes_error"]))
+        });
+        (told.0 - number(&site["live_bytes"])).abs() <= told.1
+    });
+    let within = within.count();
+    assert!(within >= 33, "the changes of {within} sites hold the truth");
+    let totals = &diff["totals"];
+    let (told, error) = (number(&totals["change_bytes"]), number(&totals["change_bytes_error"]));
+    let grew = sum(truth, "live_bytes");
+    assert!((told - grew).abs() <= 2.05 * error, "{told} ± {error}, in truth {grew}");
 }
 
 #[test]

@@ -196,7 +196,8 @@ pub struct Diff {
     /// Write here instead of to stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with 1 when live bytes grew by more than this, all places together (0, 64KiB).
+    /// Exit with 1 when live bytes grew by more than this, all places together (0, 64KiB), and with 3
+    /// when the numbers cannot tell: something was lost, or they are sampled and it may be an error.
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub fail_above: Option<u64>,
 }

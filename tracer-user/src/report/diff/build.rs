@@ -1,5 +1,6 @@
 //! From two moments to a comparison.
 
+use super::errors::{self, Draws};
 use super::matching::{Holding, Pair, lines_before, pairs};
 use super::model::*;
 use super::moment::{Answer, Moment, MomentError};
@@ -9,7 +10,6 @@ use crate::report::focus::{application_frame, base_name};
 use crate::report::frames::Frames;
 use crate::report::loss::losses;
 use crate::report::processes::Owners;
-use crate::report::regimes;
 use crate::report::v8;
 use crate::report::{FrameReport, WarningReport};
 use crate::same::Same;
@@ -44,7 +44,15 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Result<Diff, MomentError> {
     pairs.retain(|pair| {
         held(pair.before.as_ref()) != NOTHING || held(pair.after.as_ref()) != NOTHING
     });
-    let totals = totals(&pairs);
+    let drawn_before = Draws::of(before.recording, then);
+    let drawn_after = Draws::of(after.recording, now);
+    let error_before = drawn_before.error_of_all(pairs.iter().filter_map(|p| p.before.as_ref()));
+    let error_after = drawn_after.error_of_all(pairs.iter().filter_map(|p| p.after.as_ref()));
+    let totals = DiffTotals {
+        change_bytes_error: errors::of_sums(error_before, error_after),
+        ..totals(&pairs)
+    };
+    let site = |pair| site(pair, drawn_before, drawn_after);
     let mut sites: Vec<DiffSite> = pairs.into_iter().filter_map(site).collect();
     sites.sort_by(|a, b| {
         let size =
@@ -56,8 +64,8 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Result<Diff, MomentError> {
     let mut diff = Diff {
         schema_version: DIFF_SCHEMA_VERSION,
         outlive_version: env!("CARGO_PKG_VERSION"),
-        before: side(before, then),
-        after: side(after, now),
+        before: side(before, then, drawn_before, error_before),
+        after: side(after, now, drawn_after, error_after),
         totals,
         sites,
         sites_left_out: 0,
@@ -70,9 +78,8 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Result<Diff, MomentError> {
 
 const NOTHING: Held = Held { live_bytes: 0, live_blocks: 0 };
 
-fn side(side: Side<'_>, answer: Answer) -> SideReport {
+fn side(side: Side<'_>, answer: Answer, draws: Draws, live_bytes_error: Option<u64>) -> SideReport {
     let meta = &side.recording.meta;
-    let totals = side.recording.aggregate.totals();
     SideReport {
         capture: side.capture.to_owned(),
         at_ns: answer.at_ns,
@@ -80,12 +87,8 @@ fn side(side: Side<'_>, answer: Answer) -> SideReport {
         target: meta.target.clone(),
         window: meta.window.clone(),
         min_size_bytes: meta.settings.min_size_bytes,
-        sample_mean_bytes: regimes::drawn(side.recording).map_or(0, |drawn| drawn.mean_bytes),
-        live_bytes_error: regimes::error_bytes(
-            side.recording,
-            totals.live_bytes(),
-            totals.live_variance(),
-        ),
+        sample_mean_bytes: draws.mean_bytes(),
+        live_bytes_error,
         lossy: losses(side.recording.aggregate.counters()).lossy,
     }
 }
@@ -130,9 +133,11 @@ fn holdings(recording: &Recording, answer: Answer) -> Vec<Holding> {
             exe: exe.clone(),
             live_bytes: 0,
             live_blocks: 0,
+            live_variance: 0,
         });
         group.live_bytes = group.live_bytes.saturating_add(sample.live_bytes);
         group.live_blocks = group.live_blocks.saturating_add(sample.live_blocks);
+        group.live_variance = group.live_variance.saturating_add(sample.live_variance);
     }
     groups.into_values().collect()
 }
@@ -187,9 +192,10 @@ fn totals(pairs: &[Pair]) -> DiffTotals {
 }
 
 /// `None` where nothing changed.
-fn site(pair: Pair) -> Option<DiffSite> {
+fn site(pair: Pair, drawn_before: Draws, drawn_after: Draws) -> Option<DiffSite> {
     let (before, after) = (held(pair.before.as_ref()), held(pair.after.as_ref()));
     let change = change(before, after)?;
+    let change_bytes_error = errors::of_change(&pair, drawn_before, drawn_after);
     let lines_before = match (&pair.before, &pair.after) {
         (Some(before), Some(after)) => lines_before(before, after),
         _ => None,
@@ -201,6 +207,7 @@ fn site(pair: Pair) -> Option<DiffSite> {
         before,
         after,
         change_bytes: difference(before.live_bytes, after.live_bytes),
+        change_bytes_error,
         change_blocks: difference(before.live_blocks, after.live_blocks),
         truncated: shown.truncated,
         application_frame: application_frame(&shown.frames, &shown.exe),
@@ -235,12 +242,12 @@ fn warnings(diff: &Diff, is_same: bool, nothing_matched: bool) -> Vec<WarningRep
         warn(
             "diff-sampled",
             format!(
-                "The numbers of {} are estimates, from one draw in {} on average: ± {} of what was live in all at its end.",
+                "The numbers of {} are estimates, from one draw in {} on average: ± {} of what was live in all.",
                 side.capture,
                 units::bytes(side.sample_mean_bytes),
                 units::bytes(side.live_bytes_error.unwrap_or(0))
             ),
-            "A difference within the errors of both is none.",
+            "A change that is within its own error (±) may be none.",
         );
     }
     if is_same {

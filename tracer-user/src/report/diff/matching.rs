@@ -24,6 +24,8 @@ pub(super) struct Holding {
     pub(super) exe: String,
     pub(super) live_bytes: u64,
     pub(super) live_blocks: u64,
+    /// Of `live_bytes`, by sampling, in [`VARIANCE_UNIT`](crate::tick::VARIANCE_UNIT).
+    pub(super) live_variance: u64,
 }
 
 /// A place on both sides, or on one.
@@ -216,10 +218,11 @@ pub(super) fn lines_before(before: &Holding, after: &Holding) -> Option<Vec<Opti
 fn merged(holdings: Vec<Holding>) -> Option<Holding> {
     let mut sum = holdings.iter().max_by_key(|one| one.live_bytes)?.clone();
     let shown = loose_key(&sum);
-    (sum.live_bytes, sum.live_blocks) = (0, 0);
+    (sum.live_bytes, sum.live_blocks, sum.live_variance) = (0, 0, 0);
     for one in &holdings {
         sum.live_bytes = sum.live_bytes.saturating_add(one.live_bytes);
         sum.live_blocks = sum.live_blocks.saturating_add(one.live_blocks);
+        sum.live_variance = sum.live_variance.saturating_add(one.live_variance);
         if loose_key(one) != shown {
             continue;
         }

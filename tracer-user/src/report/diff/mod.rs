@@ -3,6 +3,7 @@
 //! restarts, other machines and rebuilt programs are no obstacle.
 
 mod build;
+mod errors;
 mod flame;
 mod matching;
 mod model;
@@ -30,12 +31,18 @@ pub fn json(diff: &Diff, limit: Option<usize>) -> String {
 }
 
 /// Exit code: 0 done; where a bound is set, 1 when live bytes grew by more than that, and 3 when
-/// something was lost on either side, since the numbers prove nothing then.
+/// the numbers prove nothing: something was lost on either side, or they grew by more than the bound
+/// only as far as their error allows.
 pub fn outcome(diff: &Diff, fail_above_bytes: Option<u64>) -> u8 {
     let Some(bound_bytes) = fail_above_bytes else { return 0 };
     if !diff.before.lossy.is_empty() || !diff.after.lossy.is_empty() {
         return 3;
     }
     let grew_bytes = u64::try_from(diff.totals.change_bytes).unwrap_or(0);
-    u8::from(grew_bytes > bound_bytes)
+    let surely_bytes = grew_bytes.saturating_sub(diff.totals.change_bytes_error.unwrap_or(0));
+    match (grew_bytes > bound_bytes, surely_bytes > bound_bytes) {
+        (false, _) => 0,
+        (true, true) => 1,
+        (true, false) => 3,
+    }
 }

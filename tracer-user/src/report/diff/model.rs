@@ -40,8 +40,7 @@ pub struct SideReport {
     pub min_size_bytes: u64,
     /// Mean distance between two draws, the largest of the session; 0 where every block was followed.
     pub sample_mean_bytes: u64,
-    /// By how much its live bytes may be wrong in all (95 %) at the session's end, where they are
-    /// sampled.
+    /// By how much its live bytes may be wrong in all (95 %), where they are sampled.
     pub live_bytes_error: Option<u64>,
     /// What makes the numbers wrong, by name; empty where nothing does.
     pub lossy: Vec<String>,
@@ -62,6 +61,8 @@ pub struct DiffTotals {
     pub before: Held,
     pub after: Held,
     pub change_bytes: i64,
+    /// By how much that may be wrong (95 %), where a side is sampled.
+    pub change_bytes_error: Option<u64>,
     pub change_blocks: i64,
     pub grown: Part,
     pub new: Part,
@@ -114,6 +115,8 @@ pub struct DiffSite {
     pub before: Held,
     pub after: Held,
     pub change_bytes: i64,
+    /// By how much that may be wrong (95 %), where a side is sampled.
+    pub change_bytes_error: Option<u64>,
     pub change_blocks: i64,
     /// Why outer frames are missing; `None` when the stack is whole.
     pub truncated: Option<&'static str>,

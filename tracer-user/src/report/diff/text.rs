@@ -30,8 +30,8 @@ fn write_all(out: &mut String, diff: &Diff, color: bool, limit: usize) -> fmt::R
             Change::Grown | Change::New => "1;31",
             Change::Shrunk | Change::Gone => "1;32",
         };
-        let heading =
-            format!("{}. {} {}", number + 1, units::signed_bytes(site.change_bytes), place(site));
+        let change = with_error(site.change_bytes, site.change_bytes_error);
+        let heading = format!("{}. {change} {}", number + 1, place(site));
         writeln!(out, "\n{}", paint(code, &fitted(&heading)))?;
         write_site(out, site)?;
     }
@@ -70,12 +70,21 @@ fn sentence(diff: &Diff) -> String {
     let totals = &diff.totals;
     format!(
         "{} live: {} in {} blocks before, {} in {} blocks after.",
-        units::signed_bytes(totals.change_bytes),
+        with_error(totals.change_bytes, totals.change_bytes_error),
         units::bytes(totals.before.live_bytes),
         units::count(totals.before.live_blocks),
         units::bytes(totals.after.live_bytes),
         units::count(totals.after.live_blocks),
     )
+}
+
+/// A change, and its error where a side is sampled: `+12.4 MiB ± 1.1 MiB`.
+fn with_error(change_bytes: i64, error: Option<u64>) -> String {
+    let change = units::signed_bytes(change_bytes);
+    match error {
+        None => change,
+        Some(error) => format!("{change} ± {}", units::bytes(error)),
+    }
 }
 
 fn side(side: &SideReport) -> String {

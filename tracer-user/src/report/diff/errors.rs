@@ -1,0 +1,73 @@
+//! By how much numbers of sampled sides may be wrong, at 95 %.
+
+use super::matching::{Holding, Pair};
+use super::moment::Answer;
+use crate::capture::Recording;
+use crate::growth::Drawn;
+use crate::report::regimes;
+use crate::stack::Domain;
+
+/// How the blocks of a side were drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draws {
+    /// `None` where every block was followed.
+    drawn: Option<Drawn>,
+    /// Before the first tick nothing was live, and no draw has told so.
+    is_known_empty: bool,
+}
+
+impl Draws {
+    /// Of a side at its moment.
+    pub(super) fn of(recording: &Recording, answer: Answer) -> Self {
+        Self { drawn: regimes::drawn(recording), is_known_empty: answer.tick.is_none() }
+    }
+
+    /// Mean distance between two draws, bytes; 0 where every block was followed.
+    pub(super) fn mean_bytes(self) -> u64 {
+        self.drawn.map_or(0, |drawn| drawn.mean_bytes)
+    }
+
+    fn error_bytes(self, bytes: u64, variance: u64) -> Option<f64> {
+        let drawn = self.drawn?;
+        Some(if self.is_known_empty { 0.0 } else { drawn.error_bytes(bytes, variance) })
+    }
+
+    /// Of the sum of all that the side held; `None` where it is exact.
+    pub(super) fn error_of_all<'a>(
+        self,
+        holdings: impl Iterator<Item = &'a Holding>,
+    ) -> Option<u64> {
+        let (bytes, variance) = holdings.fold((0_u64, 0_u64), |(bytes, variance), one| {
+            (bytes.saturating_add(one.live_bytes), variance.saturating_add(one.live_variance))
+        });
+        Some(self.error_bytes(bytes, variance)?.round() as u64)
+    }
+
+    fn error_of_one(self, holding: Option<&Holding>) -> Option<f64> {
+        let (bytes, variance) =
+            holding.map_or((0, 0), |holding| (holding.live_bytes, holding.live_variance));
+        self.error_bytes(bytes, variance)
+    }
+}
+
+/// Of the change of a place; `None` where it is exact. Blocks that both moments of one capture have
+/// in common are drawn alike, so that the error of a difference is smaller there than this says.
+pub(super) fn of_change(pair: &Pair, before: Draws, after: Draws) -> Option<u64> {
+    let domain = pair.after.as_ref().or(pair.before.as_ref())?.domain;
+    // Mappings are followed one and all; V8's own samples say their error in reports.
+    if !matches!(domain, Domain::Malloc | Domain::Python) {
+        return None;
+    }
+    both(before.error_of_one(pair.before.as_ref()), after.error_of_one(pair.after.as_ref()))
+}
+
+/// Of a difference of two numbers with errors of their own, which know nothing of each other.
+fn both(before: Option<f64>, after: Option<f64>) -> Option<u64> {
+    (before.is_some() || after.is_some())
+        .then(|| before.unwrap_or(0.0).hypot(after.unwrap_or(0.0)).round() as u64)
+}
+
+/// Of the change of a sum, from the errors of both sums.
+pub(super) fn of_sums(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    both(before.map(|error| error as f64), after.map(|error| error as f64))
+}
