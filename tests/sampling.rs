@@ -80,6 +80,25 @@ fn samples_hold_the_truth_within_their_errors() {
     assert!(target.finish().success());
 }
 
+#[test]
+fn what_a_size_floor_leaves_out_is_not_taken_for_blocks_from_before() {
+    if !may_trace() {
+        return;
+    }
+    let mut target = Target::spawn(c_target("churn"), &["1"]);
+    let outlive = Outlive::attach(target.pid()).args(&["--min-size", "64KiB"]).start();
+    target.go();
+    let freed_twice_as_many = || target.json()["iterations"].as_u64().expect("a number") > 20_000;
+    support::eventually("blocks were freed", freed_twice_as_many);
+    let finished = outlive.stop();
+    finished.assert_done();
+    let report = finished.report();
+    assert_eq!(report.total("allocated_blocks"), 0);
+    assert_eq!(report.total("freed_unknown_blocks"), 0);
+    assert!(report.total("freed_not_followed_blocks") > 10_000);
+    assert!(target.finish().success());
+}
+
 /// From the beginning on, when nothing was live, to the end.
 fn assert_changes(capture: &Path, truth: &Value) {
     let capture = capture.display().to_string();

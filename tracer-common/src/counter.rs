@@ -44,7 +44,7 @@ counters! {
     NestedCalls = 4, "nested_calls", Traffic;
     /// Allocations that the allocator refused.
     FailedAllocations = 5, "failed_allocations", Traffic;
-    /// Blocks freed (or moved) that were allocated before attach or below the size floor.
+    /// Blocks freed (or moved) that were allocated before attach, until the first block was left out.
     FreedUnknownBlocks = 6, "freed_unknown_blocks", Traffic;
     /// Blocks below the size floor.
     BelowMinSizeBlocks = 7, "below_min_size_blocks", Traffic;

@@ -1,5 +1,6 @@
-//! Frees of blocks that were allocated unseen: before attach, or below the size floor. What they
-//! free is in no site, so that a set which was full before and is replaced looks like growth.
+//! Frees of blocks that were allocated unseen, before attach. What they free is in no site, so that a
+//! set which was full before and is replaced looks like growth. From the first block on that is left
+//! out (size floor, sample, pause) its free could be one of them, and none is counted here any more.
 
 use crate::tick::Counters;
 use tracer_common::counter::Counter;

@@ -49,7 +49,8 @@ impl Regimes {
 
 /// Lets births belong to an epoch and a regime whose rules have been written.
 fn publish(control: &MappedArray<Control>, regime: &Regime, epoch: u32, number: u32) {
-    let leaves_out = regime.sample_mean_bytes != 0 || regime.is_paused != 0;
+    let leaves_out =
+        regime.sample_mean_bytes != 0 || regime.min_size_bytes != 0 || regime.is_paused != 0;
     control.update(0, |control| {
         // SAFETY: aligned fields of element 0, which only user space writes. The kernel side reads
         // `present` in one go; what was written before is seen by whoever sees it.

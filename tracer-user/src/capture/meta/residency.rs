@@ -17,8 +17,7 @@ pub struct Residency {
     pub mapped: BTreeMap<String, u64>,
     /// Those of `classes` that are swapped out, bytes.
     pub swapped_bytes: u64,
-    /// Blocks freed by then that were born before the attach (or below the size floor), of all
-    /// processes that are followed.
+    /// Blocks freed by then that were born before the attach, of all processes that are followed.
     pub freed_unknown_blocks: u64,
     /// Their bytes, as far as they are known.
     pub freed_unknown_bytes: u64,

@@ -192,7 +192,7 @@ pub struct TotalsReport {
     pub allocated_blocks: u64,
     pub freed_bytes: u64,
     pub freed_blocks: u64,
-    /// Freed blocks that were born before attach or below the size floor.
+    /// Freed blocks that were born before attach.
     pub freed_unknown_blocks: u64,
     /// Freed blocks of which nobody knows whether they were born before attach or left out.
     pub freed_not_followed_blocks: u64,

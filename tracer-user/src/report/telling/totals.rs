@@ -59,13 +59,12 @@ pub(in crate::report) fn totals(report: &Report) -> Vec<(&'static str, String)> 
 fn besides(report: &Report) -> String {
     let totals = report.totals;
     let unknown = units::count(totals.freed_unknown_blocks);
-    let before =
-        format!("{unknown} more freed blocks were from before attach or below the size floor");
+    let before = format!("{unknown} more freed blocks were from before attach");
     match totals.freed_not_followed_blocks {
         0 if report.sampling.is_none() => before,
         count => {
             let count = units::count(count);
-            format!("{before}; {count} were that, or had not been drawn")
+            format!("{before}; {count} were that, or had not been followed (size floor, sample)")
         }
     }
 }
