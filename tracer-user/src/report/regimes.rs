@@ -18,6 +18,8 @@ pub(super) struct Stretch {
     bounds: Option<(u64, u64)>,
     /// Where one regime in it took the place of another.
     changes_ns: Vec<u64>,
+    /// Whether a pause came behind it, for which all that had been followed counts as freed.
+    is_forgotten: bool,
 }
 
 impl Stretch {
@@ -33,9 +35,11 @@ impl Stretch {
             let last = &alike[alike.len() - 1];
             let behind = regimes.iter().skip_while(|regime| !std::ptr::eq(*regime, last)).nth(1);
             let to_ns = behind.map_or(end_ns, |next| next.began_ns);
+            let mut pauses = regimes.iter().filter(|regime| regime.paused);
             let found = Self {
                 bounds: Some((alike[0].began_ns, to_ns)),
                 changes_ns: alike[1..].iter().map(|regime| regime.began_ns).collect(),
+                is_forgotten: pauses.any(|pause| pause.began_ns >= to_ns),
             };
             let is_better = best.as_ref().is_none_or(|best| found.length_ns() >= best.length_ns());
             if !alike[0].paused && is_better {
@@ -58,6 +62,10 @@ impl Stretch {
     pub(super) fn within(&self, mut series: Series) -> Series {
         let Some((from_ns, to_ns)) = self.bounds else { return series };
         series.samples.retain(|sample| (from_ns..=to_ns).contains(&sample.at_ns));
+        if self.is_forgotten {
+            // They say what is left by the end: of blocks that nobody has seen die, nothing.
+            series.cohorts.clear();
+        }
         let mut skipped = [0_i128; 3];
         let mut least = [0_i128; 3];
         let mut levels = Vec::with_capacity(series.samples.len());
@@ -177,7 +185,7 @@ pub(super) fn in_words(report: &Report) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aggregate::Sample;
+    use crate::aggregate::{Cohort, Sample};
     use crate::tick::Tick;
 
     const SECOND: u64 = 1_000_000_000;
@@ -213,6 +221,16 @@ mod tests {
         assert_eq!(bounds(&[(0, 0, 0, false), (70, 0, 1024, false)]), Some((0, 70)));
         // Nothing is judged where nothing was followed.
         assert_eq!(bounds(&[(0, 0, 0, false), (20, 0, 0, true), (90, 0, 0, false)]), Some((0, 20)));
+    }
+
+    #[test]
+    fn what_a_pause_has_forgotten_says_nothing_of_what_was_left() {
+        let series = Series { cohorts: [(1, Cohort::default())].into(), ..Series::default() };
+        let cohorts =
+            |regimes: &[_]| Stretch::of(&recording(regimes)).within(series.clone()).cohorts.len();
+        assert_eq!(cohorts(&[(0, 0, 0, false), (80, 0, 0, true), (90, 0, 1024, false)]), 0);
+        assert_eq!(cohorts(&[(0, 0, 0, false), (5, 0, 0, true), (10, 0, 0, false)]), 1);
+        assert_eq!(cohorts(&[(0, 0, 0, false), (80, 65_536, 0, false)]), 1);
     }
 
     #[test]
