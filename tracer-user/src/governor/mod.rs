@@ -383,6 +383,10 @@ impl Governor {
         if self.step == Step::Detached {
             return None;
         }
+        if self.left_in_is_too_dear(now_ns) {
+            self.put(Place::Leaving, now_ns);
+            return Some(self.decide(now_ns, Order::TakeOut(self.step), self.step));
+        }
         let (_, promise_ns) = self.limits_ns();
         let pause_ns = now_ns.saturating_sub(self.place_since_ns);
         // What a window costs at least: going in, seeing that it is hot, going out.
@@ -414,6 +418,19 @@ impl Governor {
             self.all_at_entry_ns = self.all_ns;
             self.decide(now_ns, Order::PutIn(self.rung), Step::Windows)
         })
+    }
+
+    /// Whether probes of the allocator that were left in are too dear: which are hot is found out in
+    /// a moment, and another moment may have others.
+    fn left_in_is_too_dear(&self, now_ns: u64) -> bool {
+        let out_ns = now_ns.saturating_sub(self.place_since_ns);
+        let (cost_ns, cpu_ns, length_ns) = self.account.lately(RATE_NS);
+        if out_ns < length_ns || length_ns < RATE_NS {
+            return false;
+        }
+        let left_ns = cost_ns - self.mappings.lately(RATE_NS).0;
+        let may = self.budget.share * (cpu_ns / length_ns as f64).max(LEAST_CORES);
+        left_ns / length_ns as f64 > may
     }
 
     fn decide(&mut self, now_ns: u64, order: Order, step: Step) -> Decision {

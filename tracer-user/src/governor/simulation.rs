@@ -2,7 +2,8 @@
 //! believes costs that are up to 30 % wrong.
 
 use super::{
-    Budget, Decision, Governor, Hits, Order, ProgramTime, Reading, Rung, Step, Traps, rungs,
+    Budget, Decision, Governor, Hits, Order, ProgramTime, RATE_NS, Reading, Rung, Step, Traps,
+    rungs,
 };
 
 const TICK_NS: u64 = 50_000_000;
@@ -297,4 +298,40 @@ fn mapping_calls_within_the_budget_are_followed() {
     // Some 3 % of a core, and for a tenth of a second in twenty thrice as much.
     let decided = decided_on_mappings(0.05, |tick| if tick % 400 < 2 { 3_000 } else { 1_000 });
     assert_eq!(decided, []);
+}
+
+/// A governor whose target was far too hot, and whose hot probes have just gone; and the reading that
+/// it had last.
+fn with_probes_out() -> (Governor, Reading) {
+    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
+    let mut reading = Reading::default();
+    while later(&mut governor, &mut reading, 40_000).is_none() {}
+    governor.went_out(reading.at_ns);
+    (governor, reading)
+}
+
+/// A tick later, with so many hits more, the target being busy.
+fn later(governor: &mut Governor, reading: &mut Reading, hits: u64) -> Option<Decision> {
+    reading.at_ns += TICK_NS;
+    reading.cpu_ns += TICK_NS;
+    reading.hits.entries += hits;
+    governor.observe(reading)
+}
+
+#[test]
+fn probes_that_were_cold_when_the_others_went_go_when_they_are_hot() {
+    let (mut governor, mut reading) = with_probes_out();
+    let step = governor.step();
+    let began_ns = reading.at_ns;
+    let again = std::iter::repeat_with(|| later(&mut governor, &mut reading, 20_000)).take(40);
+    let again = again.flatten().next().expect("a decision");
+    assert_eq!((again.order, again.is_new_step), (Order::TakeOut(step), false));
+    let took_ns = reading.at_ns - began_ns;
+    // What was hit before the exit is no reason.
+    assert!((RATE_NS..2 * RATE_NS).contains(&took_ns), "{took_ns}");
+    // Few hits are within the budget: the next thing is a window.
+    let (mut governor, mut reading) = with_probes_out();
+    let next = std::iter::repeat_with(|| later(&mut governor, &mut reading, 500)).take(4000);
+    let next = next.flatten().next().expect("a decision");
+    assert!(matches!(next.order, Order::PutIn(_)), "{next:?}");
 }

@@ -75,13 +75,15 @@ impl Meter {
         }
     }
 
-    /// Has the kernel measure from now on. It costs some 30 ns a hit, so it is for a while only.
-    pub fn open_window(&mut self) {
+    /// Has the kernel measure from now on. It costs some 30 ns a hit, so it is for a while only. Says
+    /// whether it does: that takes CAP_SYS_ADMIN.
+    pub fn open_window(&mut self) -> bool {
         if self.window.is_none()
             && let Ok(switch) = enable_stats(Stats::RunTime)
         {
             self.window = Some((switch, self.programs.statistics()));
         }
+        self.window.is_some()
     }
 
     /// What each program took since the window was opened; it stays open.

@@ -23,8 +23,12 @@ use tracer_common::{
     thread::{CALL_WORD_MASK, is_allocation},
 };
 
-/// How long programs are counted before it is said which are hot.
+/// How long programs are counted before it is said which are hot; and how many times as long where
+/// hardly any was hit, as between two bursts.
 const GLANCE: Duration = Duration::from_millis(10);
+const GLANCES: u32 = 10;
+/// Hits that say enough.
+const ENOUGH_HITS: u64 = 100;
 /// Shares its program with malloc, and is hardly ever called.
 const RARE: Function = Function::Valloc;
 /// A function is hot that has at least this share of all hits, percent.
@@ -99,8 +103,8 @@ impl Reach {
         let _urgency = Urgency::begin();
         // Programs are counted, not functions: one that shares its program with a hot one goes only
         // where the program is hot still when that one is out.
-        for spared in [Some(RARE), None] {
-            let mut hot = hot_functions(meter, &processes, is_end);
+        for (spared, glances) in [(Some(RARE), GLANCES), (None, 1)] {
+            let mut hot = hot_functions(meter, &processes, is_end, glances);
             hot.retain(|function| Some(*function) != spared);
             let mut kept = Vec::new();
             for (tgid, links) in &processes {
@@ -130,23 +134,31 @@ impl Reach {
 }
 
 /// Functions whose programs have a share in the hits of the next moment, the hottest first: those of
-/// the allocator, or at the end all.
-fn hot_functions(meter: &mut Meter, processes: &[(u32, Links)], is_end: bool) -> Vec<Function> {
-    meter.open_window();
-    let before = meter.look();
-    std::thread::sleep(GLANCE);
-    let now = meter.look();
-    let counts = now.iter().map(|(program, time)| {
-        let before = before.get(program).map_or(0, |time| time.runs);
-        (program.as_str(), time.runs.saturating_sub(before))
-    });
-    let counts: Vec<(&str, u64)> = counts.collect();
-    let all: u64 = counts.iter().map(|(_, count)| count).sum();
+/// the allocator, or at the end all. Where the kernel does not count, each may be hot.
+fn hot_functions(
+    meter: &mut Meter,
+    processes: &[(u32, Links)],
+    is_end: bool,
+    glances: u32,
+) -> Vec<Function> {
+    if !meter.open_window() {
+        let functions = processes.iter().flat_map(|(_, links)| links.functions(is_end));
+        let mut all: Vec<Function> = Vec::new();
+        for function in functions.flat_map(|(_, functions)| functions) {
+            if !all.contains(&function) {
+                all.push(function);
+            }
+        }
+        return all;
+    }
+    let counts = hits_of_programs(meter, glances);
+    let all: u64 = counts.values().sum();
     let mut hot: Vec<(u64, Function)> = Vec::new();
     for (_, links) in processes {
         let functions = links.functions(is_end);
-        for (program, count) in counts.iter().filter(|(_, count)| count * 100 > all * HOT_PERCENT) {
-            for function in functions.get(program).into_iter().flatten() {
+        let is_hot = |count: &u64| count * 100 > all * HOT_PERCENT;
+        for (program, count) in counts.iter().filter(|(_, count)| is_hot(count)) {
+            for function in functions.get(program.as_str()).into_iter().flatten() {
                 if !hot.iter().any(|(_, known)| known == function) {
                     hot.push((*count, *function));
                 }
@@ -155,4 +167,21 @@ fn hot_functions(meter: &mut Meter, processes: &[(u32, Links)], is_end: bool) ->
     }
     hot.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
     hot.into_iter().map(|(_, function)| function).collect()
+}
+
+/// How often each program was hit in the next moment, or in the next few where that says little.
+fn hits_of_programs(meter: &Meter, glances: u32) -> BTreeMap<String, u64> {
+    let before = meter.look();
+    let mut counts = BTreeMap::new();
+    for _ in 0..glances {
+        std::thread::sleep(GLANCE);
+        for (program, time) in meter.look() {
+            let before = before.get(&program).map_or(0, |time| time.runs);
+            counts.insert(program, time.runs.saturating_sub(before));
+        }
+        if counts.values().sum::<u64>() >= ENOUGH_HITS {
+            break;
+        }
+    }
+    counts
 }
