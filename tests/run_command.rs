@@ -42,6 +42,26 @@ fn a_command_is_followed_exactly() {
     check("single", true);
 }
 
+/// As `outlive run ... 2>&1 | head -1`: whoever reads stderr has gone by the end.
+#[test]
+fn a_reader_of_stderr_that_has_gone_costs_no_report() {
+    if !may_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("scratch folder");
+    let out = folder.path().join("out");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = Command::new(Outlive::binary());
+    command.args(["run", "--out"]).arg(&out).arg("--").arg(c_target("single")).stderr(writer);
+    let mut outlive = Target::from_command(command);
+    drop(reader);
+    outlive.go();
+    outlive.json();
+    let status = outlive.finish();
+    assert!(matches!(status.code(), Some(0 | 3)), "{status:?}");
+    assert!(out.join("capture.outlive").exists() && out.join("report.json").exists());
+}
+
 #[test]
 fn allocations_before_main_are_seen() {
     check("constructor", false);

@@ -21,6 +21,7 @@ pub mod runtime;
 pub mod same;
 pub mod session;
 pub mod stack;
+pub mod stderr;
 pub mod symbol;
 pub mod target;
 pub mod tick;

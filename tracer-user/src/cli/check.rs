@@ -8,6 +8,7 @@ use crate::growth;
 use crate::printable::printable;
 use crate::report::{self, Detail};
 use crate::session::{self, Outcome, Schedule, Setback, Story, Whom};
+use crate::stderr::say;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal as _, Read as _, Write as _};
@@ -67,7 +68,7 @@ fn run(verb: &Check, verbose: u8, quiet: bool) -> Result<u8> {
         let report = report::build(&recording, &growth::Limits::default());
         session::write_reports(&folder, &report, detail)?;
         session::write_beside(&folder.join("check.json"), check::json(&found).as_bytes())?;
-        eprintln!("outlive: capture, reports and flamegraphs are in {}", folder.display());
+        say(&format!("capture, reports and flamegraphs are in {}", folder.display()));
     }
     write_files(verb, &found)?;
     annotate(verb, &found)?;
@@ -101,10 +102,10 @@ fn rules(verb: &Check) -> Result<Rules> {
         Some(path) => {
             let shown = path.display();
             match verb.update_baseline {
-                true => eprintln!("outlive: {shown} does not exist yet; it will be written"),
-                false => eprintln!(
-                    "outlive: warning: {shown} does not exist, so nothing is accepted; --update-baseline writes it"
-                ),
+                true => say(&format!("{shown} does not exist yet; it will be written")),
+                false => say(&format!(
+                    "warning: {shown} does not exist, so nothing is accepted; --update-baseline writes it"
+                )),
             }
             Some(Baseline::default())
         }
@@ -209,7 +210,7 @@ fn write_files(verb: &Check, found: &check::Check) -> Result<()> {
         .and_then(|mut file| file.write_all(check::markdown(found).as_bytes()));
     if let Err(error) = appended {
         let shown = printable(&Path::new(&path).display().to_string());
-        eprintln!("outlive: warning: the job's summary {shown} cannot be written: {error}");
+        say(&format!("warning: the job's summary {shown} cannot be written: {error}"));
     }
     Ok(())
 }
@@ -241,16 +242,16 @@ fn update(verb: &Check, rules: &Rules, found: &check::Check) -> Result<u8> {
     };
     let shown = path.display();
     if !matches!(found.status, Status::Clean | Status::Growth) {
-        eprintln!("outlive: {shown} was left as it is, since the check proves nothing");
+        say(&format!("{shown} was left as it is, since the check proves nothing"));
         return Ok(found.status.exit_code());
     }
     let known = rules.baseline.clone().unwrap_or_default();
     let updated = check::accepted(found, &known);
     if updated == known && path.exists() {
-        eprintln!("outlive: {shown} says so already");
+        say(&format!("{shown} says so already"));
         return Ok(0);
     }
     session::write_for_others(path, updated.text().as_bytes())?;
-    eprintln!("outlive: wrote {shown}: review it and keep it beside the code");
+    say(&format!("wrote {shown}: review it and keep it beside the code"));
     Ok(0)
 }

@@ -5,6 +5,7 @@ use crate::{
     printable::printable,
     report::heap_look as render,
     session::{self, HeapLook},
+    stderr::say,
 };
 use anyhow::Result;
 use std::io::{IsTerminal as _, Write as _};
@@ -31,7 +32,7 @@ pub fn heap(verb: Heap, quiet: bool) -> Result<u8> {
         session::write_beside(&folder.join("heap.json"), render::json(&report).as_bytes())?;
         session::write_beside(&folder.join("heap.txt"), render::text(&report).as_bytes())?;
         let shown = printable(&folder.display().to_string());
-        eprintln!("outlive: heap.json and heap.txt are in {shown}");
+        say(&format!("heap.json and heap.txt are in {shown}"));
     }
     let text = match format {
         ReportFormat::Text => render::text(&report),

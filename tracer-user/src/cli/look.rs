@@ -1,7 +1,7 @@
 //! `outlive plan`, `outlive doctor` and the benchmark's `outlive floor`: they watch nothing.
 
 use super::arguments::{Doctor, Floor, Look};
-use crate::{health, plan, printable::printable, session, target};
+use crate::{health, plan, printable::printable, session, stderr::say, target};
 use anyhow::Result;
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ pub fn plan(verb: &Look) -> Result<u8> {
     let (plan, more) = plan::make(&target, true)?;
     warnings.extend(more);
     for warning in &warnings {
-        eprintln!("outlive: {}", printable(&warning.to_string()));
+        say(&printable(&warning.to_string()));
     }
     print(&if verb.json { json(&plan::view(&plan))? } else { plan::render_text(&plan) })?;
     Ok(0)

@@ -11,6 +11,7 @@ mod report;
 mod trace;
 
 use crate::printable::printable_lines;
+use crate::stderr::say;
 use arguments::{Arguments, Verb};
 use clap::Parser as _;
 use std::{io, process::ExitCode};
@@ -45,7 +46,7 @@ pub fn run() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Causes have lines of their own: candidates, or what the verifier says.
-            eprintln!("outlive: {}", printable_lines(&format!("{error:#}")));
+            say(&printable_lines(&format!("{error:#}")));
             ExitCode::from(COULD_NOT_RUN)
         }
     }

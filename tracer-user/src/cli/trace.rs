@@ -6,6 +6,7 @@ use crate::{
     probe::Limits,
     report::{self, Detail},
     session::{self, Config, Outcome, Whom},
+    stderr::say,
     target,
 };
 use anyhow::Result;
@@ -83,7 +84,7 @@ fn watch(config: Config, watch: &Watch) -> Result<u8> {
     let detail = if watch.full { Detail::Full } else { Detail::Folded };
     if let Some(folder) = folder {
         session::write_reports(&folder, &report, detail)?;
-        eprintln!("outlive: capture, reports and flamegraphs are in {}", folder.display());
+        say(&format!("capture, reports and flamegraphs are in {}", folder.display()));
     }
     let mut stdout = std::io::stdout().lock();
     let text = match watch.format {

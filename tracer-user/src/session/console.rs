@@ -1,7 +1,7 @@
 //! Words on stderr: progress on a terminal, warnings anywhere; and the signals that end a
 //! session.
 
-use crate::{aggregate::Aggregate, printable::printable, units, warning::Warning};
+use crate::{aggregate::Aggregate, printable::printable, stderr::say, units, warning::Warning};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Console {
 
     /// One line that stays. The target may have chosen some of it.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("outlive: {}", printable(text)));
+        self.bar.suspend(|| say(&printable(text)));
     }
 
     /// A warning.

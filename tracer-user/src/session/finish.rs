@@ -11,6 +11,7 @@ use super::{
 use crate::{
     capture::{EndReason, TracerMemory},
     stack::{Domain, RawStack},
+    stderr::say,
     symbol::Resolver,
     warning::Warning,
 };
@@ -71,8 +72,8 @@ impl Session {
         let story = self.end_cycles(reason);
         if let Some(child) = self.child.as_mut().filter(|_| story.is_none()) {
             match child.try_wait().ok().flatten() {
-                Some(status) => eprintln!("outlive: the command ended with {status}"),
-                None => eprintln!("outlive: the command runs on, as PID {}", child.id()),
+                Some(status) => say(&format!("the command ended with {status}")),
+                None => say(&format!("the command runs on, as PID {}", child.id())),
             }
         }
         self.tell_of_the_unfollowed()?;

@@ -1,6 +1,7 @@
 //! The second Ctrl-C: whoever insists while a session is being finished gets the end at once,
 //! without a report. What the kernel holds for us goes with the process.
 
+use crate::stderr::say;
 use std::{io::IsTerminal as _, thread, time::Duration};
 
 /// Signals this soon after the end began are still the first: timeout(1) sends its signal to the
@@ -17,7 +18,7 @@ pub fn listen() {
             unsafe { libc::signal(signal, libc::SIG_DFL) };
         }
         if std::io::stderr().is_terminal() {
-            eprintln!("outlive: finishing; press Ctrl-C again to end without a report");
+            say("finishing; press Ctrl-C again to end without a report");
         }
     });
 }

@@ -51,6 +51,7 @@ use crate::{
     capture::Recording,
     plan::ProbePlan,
     probe::{Floor, Limits},
+    stderr::say,
     target,
 };
 use anyhow::{Context as _, Result};
@@ -178,7 +179,7 @@ pub fn watch(config: Config) -> Result<Outcome> {
 /// As [`watch`].
 pub fn hold_floor(plan: &ProbePlan, pid: u32) -> Result<()> {
     let floor = Floor::attach(plan, pid)?;
-    eprintln!("outlive: attached to PID {pid}");
+    say(&format!("attached to PID {pid}"));
     runtime()?.block_on(console::interrupted())?;
     drop(floor);
     Ok(())

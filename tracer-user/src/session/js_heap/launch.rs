@@ -1,6 +1,7 @@
 //! The environment by which a command's Node opens its inspector at once, without any signal.
 
 use super::super::{Config, JsHeapMode, Whom};
+use crate::stderr::say;
 use std::ffi::OsString;
 
 /// Environment variable that Node takes options from.
@@ -24,9 +25,9 @@ pub fn environment(config: &Config) -> Option<(OsString, OsString)> {
         value.push(" ");
     }
     value.push(OPTION);
-    eprintln!(
-        "outlive: starts the command with {NODE_OPTIONS}=\"{}\" ({OPTION} is added), so that Node opens its inspector; it is closed again at the end",
+    say(&format!(
+        "starts the command with {NODE_OPTIONS}=\"{}\" ({OPTION} is added), so that Node opens its inspector; it is closed again at the end",
         crate::printable::printable(&value.to_string_lossy())
-    );
+    ));
     Some((NODE_OPTIONS.into(), value))
 }

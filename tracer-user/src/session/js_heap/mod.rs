@@ -23,6 +23,7 @@ use super::{JsHeapMode, Whom, watch::Session};
 use crate::{
     capture::{HeapMeta, HeapSpace, JsHeapMeta, Meta, NodeMeta},
     runtime::node::inspector::{HeapProfile, Statistics},
+    stderr::say,
     tick::Tick,
 };
 use anyhow::Result;
@@ -56,12 +57,12 @@ const THREAD_STACK_BYTES: usize = 8 << 20;
 pub fn close_left_open() {
     for (pid, is_closed) in left_open::close_all() {
         match is_closed {
-            true => eprintln!(
-                "outlive: closed the inspector of process {pid}, which an outlive that was killed had opened"
-            ),
-            false => eprintln!(
-                "outlive: warning: the inspector of process {pid}, which an outlive that was killed had opened, could not be closed; the next start tries again"
-            ),
+            true => say(&format!(
+                "closed the inspector of process {pid}, which an outlive that was killed had opened"
+            )),
+            false => say(&format!(
+                "warning: the inspector of process {pid}, which an outlive that was killed had opened, could not be closed; the next start tries again"
+            )),
         }
     }
 }
