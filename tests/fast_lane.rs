@@ -195,12 +195,12 @@ fn forked_children_are_followed_in_the_lane() {
     assert!(truth["sites"].is_array());
 }
 
-/// The child of outlive that is no guardian.
-fn the_command(outlive: u32) -> u32 {
+/// The child of outlive that is this program, and no guardian.
+fn the_command(outlive: u32, program: &str) -> u32 {
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
     let children = read(format!("/proc/{outlive}/task/{outlive}/children"));
     let mut children = children.split_whitespace().map(|pid| pid.parse().expect("a number"));
-    let is_command = |pid: &u32| read(format!("/proc/{pid}/comm")).trim() == "lane";
+    let is_command = |pid: &u32| read(format!("/proc/{pid}/comm")).trim() == program;
     children.find(is_command).expect("the command runs")
 }
 
@@ -217,7 +217,7 @@ fn a_command_outlives_its_tracer() {
     let mut target = Target::from_command(command);
     target.go();
     assert_eq!(target.json()["working"], true);
-    let child = the_command(target.pid());
+    let child = the_command(target.pid(), "lane");
     support::eventually("outlive has ended", || !target.is_running());
     assert!(folder.path().join("out/report.json").exists());
     // It works on with the library, then ends as it should: its stdin is ours.
@@ -250,6 +250,53 @@ fn programs_that_the_lane_cannot_serve_are_sampled_by_probes_and_say_so() {
         assert!(finished.stderr.contains("The fast lane was not taken"), "{}", finished.stderr);
         assert_near(&report, &truth, "single");
     }
+}
+
+#[test]
+fn a_command_that_replaces_its_program_is_sampled_by_probes_and_says_so() {
+    if !may_trace() {
+        return;
+    }
+    let mut run = run(outlive(), &[], &["/usr/bin/env", &text(&c_target("single"))]);
+    run.go();
+    let truth = run.json();
+    let finished = run.finish();
+    finished.assert_done();
+    assert!(!is_in_lane(&finished));
+    assert!(finished.stderr.contains("replaced its program"), "{}", finished.stderr);
+    assert_near(&finished.report(), &truth, "single");
+}
+
+/// Soft limit of a process on its descriptors.
+fn most_descriptors(pid: u32) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("limits");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
+    line.split_whitespace().nth(3).and_then(|soft| soft.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_command_that_is_started_a_second_time_keeps_its_limits() {
+    if !may_trace() {
+        return;
+    }
+    let source = tests_dir().join("targets/c/single.c");
+    let program = compile(&source, "single-static", &["-static"]);
+    let mut limited = outlive();
+    // SAFETY: two bare system calls on a structure of ours, between fork and exec.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut limited, || {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+            limit.rlim_cur = 500;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            Ok(())
+        });
+    }
+    let mut run = run(limited, &[], &[&text(&program)]);
+    assert!(most_descriptors(run.outlive.pid()) > 500, "outlive has not raised its own limit");
+    assert_eq!(most_descriptors(the_command(run.outlive.pid(), "single-static")), 500);
+    run.go();
+    run.finish().assert_done();
 }
 
 #[test]

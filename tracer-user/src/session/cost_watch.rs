@@ -72,12 +72,13 @@ impl CostWatch {
         let _ = self.commands.send(Command::In);
     }
 
-    /// Watches no more: from now on all probes go for good.
-    pub fn end(&mut self) {
+    /// Watches no more: from now on all probes go for good. What it has said that nobody has heard.
+    pub fn end(&mut self) -> Vec<Told> {
         let _ = self.commands.send(Command::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
     }
 }
 

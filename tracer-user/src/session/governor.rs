@@ -84,6 +84,7 @@ impl Session {
             Told::Decided(decision) => self.decided(decision),
             Told::Out => {
                 self.forget_followed();
+                self.is_blind = false;
                 Ok(None)
             }
         }
@@ -105,6 +106,7 @@ impl Session {
                 let paused = Regime { is_paused: 1, ..self.regime };
                 self.enter_regime(paused, &why)?;
                 self.pause_begins();
+                self.is_blind = true;
                 if step == Step::Detached {
                     return Ok(Some(EndReason::TooDear));
                 }
@@ -191,8 +193,11 @@ impl Session {
 
     /// Holds the budget no more: all probes go.
     pub(super) fn end_governor(&mut self) {
-        if let Some(watch) = self.governed.as_mut().and_then(|governed| governed.watch.take()) {
-            drop(watch);
+        if let Some(mut watch) = self.governed.as_mut().and_then(|governed| governed.watch.take()) {
+            let unheard = watch.end();
+            self.is_blind |= unheard.iter().any(
+                |told| matches!(told, Told::Decided(one) if matches!(one.order, Order::TakeOut(_))),
+            );
         }
         self.pause_is_over();
     }

@@ -72,6 +72,12 @@ impl Session {
         if !self.config.heap.read {
             return Vec::new();
         }
+        // Blocks that were freed unseen would be taken for live ones that nothing points to; and a
+        // target that is left alone since it was too hot is not stopped either.
+        if self.is_blind {
+            let reason = "the probes had been taken out to hold --max-overhead";
+            return self.heaps.keys().map(|tgid| Err((*tgid, reason.to_owned()))).collect();
+        }
         self.heaps.values_mut().for_each(Heap::settle);
         let mut wanted: BTreeMap<u32, Vec<WantedStack>> = BTreeMap::new();
         for stack in wanted_stacks(&self.recorder.recording) {

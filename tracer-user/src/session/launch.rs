@@ -82,8 +82,6 @@ fn hold(
     let child = builder.spawn().with_context(|| format!("starting {}", program.display()))?;
     let mut held = Held { child: Some(child), pid: 0 };
     held.pid = held.child.as_ref().map_or(0, Child::id);
-    // Only now: the command keeps the limit that we were started with.
-    raise_limit();
     held.wait_for_stop()?;
     ptrace_result(
         libc::PTRACE_SETOPTIONS,
@@ -97,6 +95,9 @@ fn hold(
 
 /// Places the probes into a command that is held, and lets it go.
 fn follow(held: Held, mut started: Started, config: &Config) -> Result<(Started, Probes)> {
+    // Only now: the command keeps the limit that we were started with, also where it had to be
+    // started a second time.
+    raise_limit();
     // Before anything is loaded, so that it inherits nothing.
     let guardian = Guardian::of(held.pid);
     let mut probes = setup::load(&mut started, config)?;

@@ -77,7 +77,10 @@ impl Session {
     }
 
     /// The kernel side saw an exec of a followed process.
-    pub(super) fn begin_image(&mut self, tgid: u32, image: u32, by_thread: bool) {
+    pub(super) fn begin_image(&mut self, tgid: u32, image: u32, by_thread: bool) -> Result<()> {
+        if tgid == self.tgid && self.processes.is_in_lane(tgid) {
+            self.leave_lane()?;
+        }
         self.processes.begin_image(tgid, image);
         let now = Instant::now();
         // The latest exec counts, but probes once lost stay lost.
@@ -91,6 +94,15 @@ impl Session {
         });
         let what = What::Image { image, by_thread: anew, at_ns: measure::monotonic_ns() };
         self.processes.newcomers.push(Newcomer { tgid, what, first_look: now, next_look: now });
+        Ok(())
+    }
+
+    /// The command has replaced its program, as `env` and scripts of a shell do: the library of the
+    /// fast lane does not come along.
+    fn leave_lane(&mut self) -> Result<()> {
+        let lane = Lane::Refused("the command replaced its program by another (exec)".to_owned());
+        self.recorder.recording.meta.lane = lane.recorded();
+        lane.warning().iter().try_for_each(|warning| self.recorder.warn(warning))
     }
 
     fn welcome(&mut self, tgid: u32, what: What) -> Result<()> {

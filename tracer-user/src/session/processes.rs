@@ -184,6 +184,11 @@ impl Processes {
         warnings
     }
 
+    /// Whether the fast lane's library is at work in a process.
+    pub fn is_in_lane(&self, tgid: u32) -> bool {
+        self.followed.get(&tgid).is_some_and(|followed| followed.line.is_some())
+    }
+
     /// A process begins an image. Until it has been looked at it is taken for what it was: the
     /// address space is read again when an address is not in it.
     pub fn begin_image(&mut self, tgid: u32, image: u32) {

@@ -1,7 +1,7 @@
 //! How births are followed, from one moment of a session to the next.
 
 use super::{Config, watch::Session};
-use crate::capture;
+use crate::{capture, probe::ProbeError, warning::Warning};
 use anyhow::Result;
 use std::time::Duration;
 use tracer_common::regime::Regime;
@@ -48,7 +48,7 @@ impl Session {
     /// gained between the last tick and the change is in no difference.
     ///
     /// # Errors
-    /// When regimes have changed too often; the present one stays.
+    /// When that cannot be recorded.
     pub(super) fn begin_regime(&mut self, regime: Regime, why: &str) -> Result<()> {
         if regime != self.regime {
             let words = recorded(&regime, 0, 0, why).words();
@@ -59,6 +59,8 @@ impl Session {
 
     /// As [`Self::begin_regime`], without a word on stderr.
     ///
+    /// After too many of them no other can begin; the session ends then, with all that it has seen.
+    ///
     /// # Errors
     /// As [`Self::begin_regime`].
     pub(super) fn enter_regime(&mut self, regime: Regime, why: &str) -> Result<()> {
@@ -67,7 +69,17 @@ impl Session {
         }
         let now: Duration = self.began.elapsed();
         let epoch = self.epochs.begin_with_regime(now);
-        self.probes.begin_regime(&regime, epoch)?;
+        match self.probes.begin_regime(&regime, epoch) {
+            Err(ProbeError::RegimesUsedUp) => {
+                self.has_used_up_regimes = true;
+                return self.recorder.warn(&Warning::new(
+                    "regimes-used-up",
+                    "How blocks are followed has changed too often in this session to change again: it ends here.",
+                    "Start another session. With a larger --max-overhead it changes less often.",
+                ));
+            }
+            begun => begun?,
+        }
         self.regime = regime;
         // Behind the kernel side: what is drawn meanwhile says by which regime.
         self.processes.order(self.probes.regime_number(), &regime);

@@ -69,6 +69,10 @@ pub struct Session {
     pub(super) epochs: Epochs,
     /// How births are followed now; changed by `begin_regime`.
     pub(super) regime: Regime,
+    /// No other regime can begin.
+    pub(super) has_used_up_regimes: bool,
+    /// Blocks are freed unseen, and what was followed before has not been forgotten.
+    pub(super) is_blind: bool,
     pub(super) began: Instant,
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
@@ -110,6 +114,8 @@ impl Session {
             not_looked_at: 0,
             epochs: Epochs::default(),
             regime: regime::first(&config),
+            has_used_up_regimes: false,
+            is_blind: false,
             began: now,
             tgid,
             early_children: 0,
@@ -160,6 +166,9 @@ impl Session {
         loop {
             if self.processes.is_empty() {
                 return Ok(EndReason::TargetExited);
+            }
+            if self.has_used_up_regimes {
+                return Ok(EndReason::TooDear);
             }
             let overhead = self.overhead_until.map(tokio::time::Instant::from_std);
             let look = self.processes.next_look().map(tokio::time::Instant::from_std);
@@ -279,7 +288,7 @@ impl Session {
                 match event {
                     Event::NewStack(raw) => stacks.push(raw),
                     Event::Exec { tgid, image, by_thread } => {
-                        self.begin_image(tgid, image, by_thread);
+                        self.begin_image(tgid, image, by_thread)?;
                     }
                     Event::Fork { tgid, child, at_ns } => self.announced(tgid, child, at_ns)?,
                     Event::Libraries { tgid } => {
