@@ -222,6 +222,32 @@ fn other_versions_are_refused() {
 }
 
 #[test]
+fn a_process_that_ends_while_its_types_are_named_has_no_census() {
+    let mut heap = made();
+    // As in a program's file: a constant that the image does not hold.
+    heap.put(TYPE_TYPE + 24, 0x1000);
+    heap.put(LIST + 24, 0x1040);
+    let image = heap.image();
+    let name = |avma: u64, length: usize| {
+        let mut bytes = if avma < 0x1040 { b"type".to_vec() } else { b"list".to_vec() };
+        bytes.resize(length, 0);
+        bytes
+    };
+    let alive = |avma: u64, length: usize| Some(name(avma, length));
+    let read = PythonHeap::of(&image, INTERPRETER, &alive).unwrap();
+    assert_eq!(count_of(&read.census(), "list"), 9);
+    let ended = PythonHeap::of(&image, INTERPRETER, &|_, _| None);
+    assert_eq!(ended.err(), Some(PythonHeapError::NoNames));
+    // It ends when one of the two was read.
+    let left = std::cell::Cell::new(1_u32);
+    let ending = |avma: u64, length: usize| {
+        left.replace(left.get().saturating_sub(1)).checked_sub(1).map(|_| name(avma, length))
+    };
+    let ended = PythonHeap::of(&image, INTERPRETER, &ending);
+    assert_eq!(ended.err(), Some(PythonHeapError::NoNames));
+}
+
+#[test]
 fn heaps_of_garbage_are_read_to_an_end() {
     let inputs = vec![made().0];
     let versions: Vec<u8> = (8..=15).collect();

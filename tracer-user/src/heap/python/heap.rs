@@ -8,7 +8,7 @@ use super::object::{ObjectIndex, Objects};
 use super::pools::Pools;
 use super::reader::Reader;
 use super::scan::{Found, Scanner};
-use super::type_name::{Outside, describe};
+use super::type_name::{Outside, describe, is_called};
 use super::type_scan;
 use crate::heap::Image;
 use crate::runtime::memory::read_vec;
@@ -25,6 +25,9 @@ pub enum PythonHeapError {
     /// Its own types were not found.
     #[error("the types of this CPython were not found in its memory")]
     NoTypes,
+    /// Names that are constants of a file could not be read, or not to the end.
+    #[error("the process ended before the types of its Python could be named")]
+    NoNames,
 }
 
 /// What must be known of an interpreter.
@@ -65,7 +68,8 @@ impl<'a> PythonHeap<'a> {
     /// process, which must not have ended for that.
     ///
     /// # Errors
-    /// [`PythonHeapError`] when the version is not known, or the image not that of an interpreter.
+    /// [`PythonHeapError`] when the version is not known, the image not that of an interpreter, or
+    /// the process has ended.
     pub fn read(
         image: &'a Image,
         target: &Target,
@@ -100,6 +104,11 @@ impl<'a> PythonHeap<'a> {
         let pools = Pools::find(image, if free_threaded { 0 } else { layout.pool_bytes });
         let mut types = describe(reader, &type_scan::find(reader, &pools, type_avma), outside);
         types.shrink_to_fit();
+        // Names and shapes of static types are known only while the process lives. Asked last, so
+        // that it lived for all of them.
+        if !is_called(reader, type_avma, "type", outside) {
+            return Err(PythonHeapError::NoNames);
+        }
         let scanner = Scanner::new(image, &layout, &types, &pools);
         let (objects, found) = scanner.all();
         let (has_chunks, prefix_bytes) = (scanner.has_chunks, scanner.prefix_bytes);

@@ -88,6 +88,11 @@ pub fn describe(reader: Reader<'_>, avmas: &[u64], outside: Outside<'_>) -> Vec<
     kinds
 }
 
+/// Whether the C name of the type at an address is this one.
+pub fn is_called(reader: Reader<'_>, avma: u64, name: &str, outside: Outside<'_>) -> bool {
+    Texts { reader, outside }.c_name(avma) == name
+}
+
 /// The bases of a type, the nearest first.
 fn bases_of(index: usize, kinds: &[TypeInfo]) -> Vec<usize> {
     let mut bases = Vec::new();
