@@ -6,7 +6,7 @@ use crate::{
     heap::{
         Copied, Image,
         python::{
-            Growth, Moment, PythonHeap, TypeIndex,
+            Growth, Moment, PythonHeap, TypeIndex, TypeInfo,
             graph::{Graph, Roots},
         },
     },
@@ -53,10 +53,9 @@ impl Look {
     ) -> Result<Told> {
         let heap = PythonHeap::read(&copied.image, target, runtime)?;
         let growth = self.before.as_ref().map(|before| heap.grown_since(before));
-        let census = heap.whole_census(self.before.as_ref());
-        let census = shortened(census, wanted.types);
+        let whole = heap.whole_census(self.before.as_ref());
+        let (census, subjects, unknown) = chosen(&heap.types, whole, wanted, growth.as_ref());
         let mut told = Told { census, notes: heap.notes(), ..Told::default() };
-        let (subjects, unknown) = subjects(&heap, wanted, growth.as_ref(), &told.census);
         told.notes.extend(
             unknown
                 .into_iter()
@@ -84,6 +83,19 @@ impl Look {
     }
 }
 
+/// The census as it is told, the types whose holders are told, and names that were asked for and
+/// are none. Holders are told of types that the list leaves out, too: it is the largest ones of the
+/// interpreter's own that fill it.
+fn chosen(
+    types: &[TypeInfo],
+    whole: Census,
+    wanted: &HeapLook,
+    growth: Option<&Growth>,
+) -> (Census, Vec<TypeIndex>, Vec<String>) {
+    let (subjects, unknown) = subjects(types, wanted, growth, &whole);
+    (shortened(whole, wanted.types), subjects, unknown)
+}
+
 /// With so many types, those that grew among them; the rest is summed up.
 fn shortened(mut census: Census, types: usize) -> Census {
     let mut rest = census.types.split_off(types.min(census.types.len()));
@@ -101,7 +113,7 @@ fn shortened(mut census: Census, types: usize) -> Census {
 
 /// The types whose holders are told, and names that were asked for and are none.
 fn subjects(
-    heap: &PythonHeap<'_>,
+    types: &[TypeInfo],
     wanted: &HeapLook,
     growth: Option<&Growth>,
     census: &Census,
@@ -110,7 +122,7 @@ fn subjects(
         let is_called = |known: &str| {
             known == name || known.strip_suffix(name).is_some_and(|module| module.ends_with('.'))
         };
-        let found = heap.types.iter().position(|kind| is_called(&kind.name))?;
+        let found = types.iter().position(|kind| is_called(&kind.name))?;
         u32::try_from(found).ok().map(TypeIndex)
     };
     if !wanted.holders.is_empty() {
@@ -128,5 +140,43 @@ fn subjects(
             (few(&grown), Vec::new())
         }
         None => (few(&census.types), Vec::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holders_are_told_of_a_programs_types_that_the_list_is_too_short_for() {
+        let names = ["dict", "list", "app.Large", "app.Small"];
+        let types = names.map(|name| TypeInfo { name: name.to_owned(), ..TypeInfo::default() });
+        let counts = names.iter().zip([400, 300, 200, 100]);
+        let whole = Census {
+            types: counts
+                .map(|(name, bytes)| TypeCount {
+                    name: (*name).to_owned(),
+                    bytes,
+                    ..TypeCount::default()
+                })
+                .collect(),
+            ..Census::default()
+        };
+        let wanted = HeapLook {
+            pid: 1,
+            window: None,
+            max_stop: None,
+            hide_keys: false,
+            js_retainers: None,
+            types: 2,
+            holders: Vec::new(),
+            out: None,
+            progress: false,
+        };
+        let (census, subjects, unknown) = chosen(&types, whole, &wanted, None);
+        assert_eq!(census.types.len(), 2);
+        assert_eq!(census.other_types.bytes, 300);
+        assert_eq!(subjects, [TypeIndex(2), TypeIndex(3)]);
+        assert!(unknown.is_empty());
     }
 }
