@@ -24,6 +24,8 @@ pub(super) struct Sum {
 pub(super) struct Sums {
     pub kinds: Vec<Sum>,
     pooled_table_bytes: u64,
+    /// Deques claim more blocks than there is memory for; some were left out.
+    is_cut: bool,
     pub tables: TableMap,
 }
 
@@ -57,6 +59,13 @@ impl PythonHeap<'_> {
             notes.push(
                 "Memory outside of Python's own pools is not glibc's: blocks there that were freed \
                  may count as objects, and bytes are what was asked for."
+                    .to_owned(),
+            );
+        }
+        if self.sums().is_cut {
+            notes.push(
+                "The memory contradicts itself: deques claim more blocks than it has room for, so \
+                 their bytes are told in part."
                     .to_owned(),
             );
         }
@@ -95,6 +104,7 @@ impl PythonHeap<'_> {
             let mut sums = Sums {
                 kinds: vec![Sum::default(); self.types.len()],
                 pooled_table_bytes: 0,
+                is_cut: false,
                 tables: TableMap::new(self.image),
             };
             let owned = self.owned();
@@ -116,6 +126,7 @@ impl PythonHeap<'_> {
                     sums.tables.add(self.image, table.avma, paid.bytes.max(table.asked_bytes));
                 });
             }
+            sums.is_cut = owned.is_cut.get();
             sums
         };
         let (mut sums, more) = std::thread::scope(|scope| {
@@ -130,6 +141,7 @@ impl PythonHeap<'_> {
             sum.bytes = sum.bytes.saturating_add(more.bytes);
         }
         sums.pooled_table_bytes = sums.pooled_table_bytes.saturating_add(more.pooled_table_bytes);
+        sums.is_cut |= more.is_cut;
         sums.tables.add_all(more.tables);
         sums
     }

@@ -58,7 +58,6 @@ pub struct PythonHeap<'a> {
     pub(super) found: Found,
     pub(super) has_chunks: bool,
     pub(super) prefix_bytes: u64,
-    pub(super) image_bytes: u64,
     pub(super) sums: OnceLock<Sums>,
     pub(super) table_index: OnceLock<Vec<OwnedRange>>,
 }
@@ -119,7 +118,6 @@ impl<'a> PythonHeap<'a> {
             found,
             has_chunks,
             prefix_bytes,
-            image_bytes: image.length_bytes(),
             sums: OnceLock::new(),
             table_index: OnceLock::new(),
             pools,

@@ -3,7 +3,8 @@
 use super::heap::PythonHeap;
 use super::kind::Shape;
 use super::object::ObjectIndex;
-use super::tables::Owned;
+use super::tables::{Owned, most_blocks};
+use std::cell::Cell;
 
 /// A table, and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,21 +15,29 @@ pub(super) struct OwnedRange {
 }
 
 impl PythonHeap<'_> {
-    /// Finds what objects own.
+    /// Finds what objects own, in one pass through them.
     pub(super) fn owned(&self) -> Owned<'_> {
         Owned {
             reader: self.reader(),
             pools: &self.pools,
             has_chunks: self.has_chunks,
             prefix_bytes: self.prefix_bytes,
-            image_bytes: self.image_bytes,
+            blocks_left: Cell::new(most_blocks(
+                self.image.length_bytes(),
+                self.layout.deque.block_bytes,
+            )),
+            is_cut: Cell::new(false),
         }
     }
 
     /// What the allocator pays for an object and the tables that it owns; bytes.
     pub fn bytes_of(&self, object: ObjectIndex) -> u64 {
+        self.bytes_by(&self.owned(), object)
+    }
+
+    /// The same of one of many, which share what bounds a pass through them.
+    pub(super) fn bytes_by(&self, owned: &Owned<'_>, object: ObjectIndex) -> u64 {
         let Some(it) = self.objects.get(object) else { return 0 };
-        let owned = self.owned();
         let mut bytes = u64::from(it.block_bytes);
         owned.visit(self.kind_of(object), it.avma, |table| {
             bytes = bytes.saturating_add(owned.paid(table).bytes);

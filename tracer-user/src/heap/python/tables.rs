@@ -8,6 +8,7 @@ use super::pools::{PoolHeader, Pools};
 use super::prefix;
 use super::reader::Reader;
 use crate::heap::RegionKind;
+use std::cell::Cell;
 
 /// Tables larger than this are not believed, bytes.
 const MAX_TABLE_BYTES: u64 = 1 << 40;
@@ -41,8 +42,13 @@ pub struct Paid {
     pub is_pooled: bool,
 }
 
-/// Finds what objects own.
-#[derive(Clone, Copy, Debug)]
+/// As many blocks of deques as an image has room for are believed of all deques together, and as
+/// many again: blocks of an image that was read while the program ran may be met twice. Deques that
+/// claim each other's blocks would otherwise take the product of their numbers, in time and memory.
+const BLOCKS_PER_PLACE: u64 = 2;
+
+/// Finds what objects own, in one pass through them.
+#[derive(Clone, Debug)]
 pub struct Owned<'a> {
     /// The objects.
     pub reader: Reader<'a>,
@@ -52,8 +58,15 @@ pub struct Owned<'a> {
     pub has_chunks: bool,
     /// What the interpreter puts before each block, bytes.
     pub prefix_bytes: u64,
-    /// Bytes of the image.
-    pub image_bytes: u64,
+    /// Blocks of deques, but for the first of each, that may still be shown.
+    pub blocks_left: Cell<u64>,
+    /// They were too few.
+    pub is_cut: Cell<bool>,
+}
+
+/// Blocks of deques that may be shown in one pass through an image of so many bytes.
+pub fn most_blocks(image_bytes: u64, block_bytes: u64) -> u64 {
+    (image_bytes / block_bytes).saturating_mul(BLOCKS_PER_PLACE)
 }
 
 impl Owned<'_> {
@@ -165,13 +178,17 @@ impl Owned<'_> {
         let items = self.reader.field(avma, self.reader.layout.header_bytes)?;
         let last = self.reader.field(avma, deque.right_block)?;
         let mut block = self.reader.field(avma, deque.left_block)?;
-        // No more than there is room for: blocks may lie about their neighbours.
-        let limit = (items / deque.block_length).min(self.image_bytes / deque.block_bytes);
-        for _ in 0..limit + 2 {
+        // No more than its items need: blocks may lie about their neighbours.
+        for _ in 0..items / deque.block_length + 2 {
             add(block, deque.block_bytes);
             if block == last {
                 break;
             }
+            let Some(blocks_left) = self.blocks_left.get().checked_sub(1) else {
+                self.is_cut.set(true);
+                break;
+            };
+            self.blocks_left.set(blocks_left);
             let next = self.reader.field(block, deque.block_right)?;
             // Its first word leads back.
             if self.reader.image.word(next)? != block {
@@ -235,5 +252,62 @@ impl Owned<'_> {
             },
             is_pooled: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heap::python::layout_table::table_of;
+    use crate::heap::{Image, Region};
+    use crate::runtime::python::Version;
+
+    const START: u64 = 0x10_0000;
+    const BLOCKS: u64 = 10;
+    const BLOCK_WORDS: usize = 528 / 8;
+
+    /// Shows the blocks of a deque so often: how many there were each time, and whether there were
+    /// too many. Its blocks are a ring; it says that `last` is the last of them.
+    fn check(last: u64, times: usize) -> (Vec<usize>, bool) {
+        let block = |index: u64| START + index % BLOCKS * 528;
+        let mut words = vec![0_u64; BLOCKS as usize * BLOCK_WORDS];
+        for index in 0..BLOCKS {
+            let at = index as usize * BLOCK_WORDS;
+            words[at] = block(index + BLOCKS - 1);
+            words[at + BLOCK_WORDS - 1] = block(index + 1);
+        }
+        let deque = START + words.len() as u64 * 8;
+        words.extend([1, 0, 1 << 30, block(0), last, 0, 0, 0]);
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let region = Region { start_avma: START, kind: RegionKind::Anonymous, bytes };
+        let image = Image::new(vec![region]);
+        let layout = table_of(Version { major: 3, minor: 11, micro: 2 }, false).unwrap();
+        let owned = Owned {
+            reader: Reader { image: &image, layout: &layout },
+            pools: &Pools::find(&image, 0),
+            has_chunks: false,
+            prefix_bytes: 0,
+            blocks_left: Cell::new(most_blocks(image.length_bytes(), layout.deque.block_bytes)),
+            is_cut: Cell::new(false),
+        };
+        let kind = TypeInfo { shape: Shape::Deque, ..TypeInfo::default() };
+        let counts = std::iter::repeat_with(|| {
+            let mut count = 0;
+            owned.visit(&kind, deque, |_| count += 1);
+            count
+        });
+        (counts.take(times).collect(), owned.is_cut.get())
+    }
+
+    #[test]
+    fn all_blocks_of_a_deque_are_its_own() {
+        assert_eq!(check(START + (BLOCKS - 1) * 528, 2), (vec![10, 10], false));
+    }
+
+    #[test]
+    fn deques_that_claim_the_same_blocks_share_what_may_be_looked_at() {
+        let (counts, is_cut) = check(0, 4);
+        // The first block of each is always shown.
+        assert_eq!((counts, is_cut), (vec![21, 1, 1, 1], true));
     }
 }

@@ -118,8 +118,9 @@ impl<'a> Graph<'a> {
         let words = way.map(|way| self.speaker(&ways).words(way)).unwrap_or_default();
         let mut by_type: HashMap<TypeIndex, (u64, u64)> = HashMap::new();
         let mut held_bytes: u64 = 0;
+        let owned = self.heap.owned();
         subtree::each(&self.view, &self.reached, index, &mut |inside| {
-            let bytes = self.heap.bytes_of(inside);
+            let bytes = self.heap.bytes_by(&owned, inside);
             held_bytes = held_bytes.saturating_add(bytes);
             if inside != index {
                 let sum = by_type.entry(self.view.object(inside).kind).or_default();
@@ -162,8 +163,9 @@ impl<'a> Graph<'a> {
         let mut ways = Ways::default();
         // Objects, their bytes, and the first of them, by the way in which they are held.
         let mut sums: HashMap<WayIndex, (u64, u64, ObjectIndex)> = HashMap::new();
+        let owned = self.heap.owned();
         for (at, index) in subjects.iter().enumerate() {
-            let bytes = self.heap.bytes_of(*index);
+            let bytes = self.heap.bytes_by(&owned, *index);
             held.objects += 1;
             held.bytes = held.bytes.saturating_add(bytes);
             let found = self.reached.found(*index);

@@ -7,7 +7,7 @@ use crate::heap::{Image, Region, RegionKind};
 use crate::runtime::python::Version;
 
 pub(super) const BASE: u64 = 0x10_0000;
-const NAMES: [(&str, Shape, u64); 14] = [
+const NAMES: [(&str, Shape, u64); 15] = [
     ("module", Shape::Module, 72),
     ("dict", Shape::Dict, 48),
     ("list", Shape::List, 40),
@@ -22,6 +22,7 @@ const NAMES: [(&str, Shape, u64); 14] = [
     ("hamt_array_node", Shape::Other, 280),
     ("Context", Shape::Other, 48),
     ("ContextVar", Shape::Other, 64),
+    ("collections.OrderedDict", Shape::Dict, 104),
 ];
 const THING: TypeIndex = TypeIndex(4);
 
@@ -221,6 +222,24 @@ fn a_table_that_all_objects_claim_is_not_read_for_each() {
     let table = made.table(&vec![0; 1 << 16]);
     for _ in 0..20_000 {
         made.object(2, 1, &[1 << 16, table, 1 << 16]);
+    }
+    let types = types();
+    let (image, objects) = (image(&made.words), Objects::new(made.objects));
+    let layout = layout_of(11);
+    let view = View::new(&image, &types, &objects, &layout);
+    search(&view, &Roots::default(), &|avma| view.around(avma).is_some());
+    assert!(view.is_cut());
+}
+
+#[test]
+fn a_ring_of_nodes_that_many_ordered_dicts_claim_is_not_walked_for_each() {
+    let mut made = Made::default();
+    made.table(&[0, 0]);
+    // Its third word leads to the next node, which is itself.
+    let node = made.table(&[0, 0, 0, 0]);
+    made.set(node + 16, node);
+    for _ in 0..2000 {
+        made.object(14, 1, &[1 << 40, 0, 0, 0, node, 0]);
     }
     let types = types();
     let (image, objects) = (image(&made.words), Objects::new(made.objects));

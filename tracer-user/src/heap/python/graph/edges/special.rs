@@ -20,11 +20,15 @@ const TEE_ITEMS: u64 = 57;
 pub(super) fn ordered(view: &View, avma: u64, visit: &mut impl Visit) {
     let mut left = view.word(avma.saturating_add(16));
     let mut node = view.word(avma.saturating_add(48));
-    let limit = view.image.length_bytes() / 32;
-    left = left.min(limit);
     while left > 0 && node != 0 {
-        field(view, node, Label::Key, visit);
-        node = view.word(node.saturating_add(16));
+        // Words of the budget of all objects: many may claim the nodes of one.
+        let mut words = view.words(node, 3);
+        let (key, next) = (words.next(), words.nth(1));
+        if let Some(key) = key.filter(|key| *key != 0) {
+            visit(Edge::plain(key, Label::Key));
+        }
+        let Some(next) = next else { return };
+        node = next;
         left -= 1;
     }
 }
