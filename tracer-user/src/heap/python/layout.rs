@@ -157,6 +157,8 @@ pub struct DequeLayout {
 pub struct TextLayout {
     pub length: u64,
     pub state: u64,
+    /// Bits of the state before the width of a character.
+    pub state_shift: u32,
     /// Characters of a compact text, ASCII or not.
     pub ascii_data: u64,
     pub compact_data: u64,
@@ -171,6 +173,26 @@ pub struct TextLayout {
     pub array_bytes: u64,
     /// From 3.12 the length of an int is in bits 3 and up of its first word.
     pub int_is_tagged: bool,
+}
+
+/// How a text keeps its characters, as its state says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextForm {
+    /// Bytes of a character; 0 up to 3.11 where they are wide ones of C.
+    pub width: u32,
+    /// Whether they follow the text's fields.
+    pub is_compact: bool,
+    /// Whether the text is ASCII.
+    pub is_ascii: bool,
+}
+
+impl TextLayout {
+    /// The form of a text, by its state; nothing is checked.
+    #[inline]
+    pub fn form(&self, state: u32) -> TextForm {
+        let bits = state >> self.state_shift;
+        TextForm { width: bits & 7, is_compact: bits & 8 != 0, is_ascii: bits & 16 != 0 }
+    }
 }
 
 /// Objects of a few fields.

@@ -66,7 +66,7 @@ pub(super) fn table_of(version: Version, free_threaded: bool) -> Option<HeapLayo
             block_length: 64,
             block_right: 520,
         },
-        text: text(minor, more),
+        text: text(minor, more, free_threaded),
         small: small(minor, more),
         function: function(minor, more),
         code: code(minor, more),
@@ -134,12 +134,15 @@ fn dict(minor: u8, more: u64) -> DictLayout {
     }
 }
 
-fn text(minor: u8, more: u64) -> TextLayout {
+fn text(minor: u8, more: u64, free_threaded: bool) -> TextLayout {
     // Up to 3.11 texts have a pointer to wide characters, and another length.
     let (ascii_data, compact_data) = if minor >= 12 { (40, 56) } else { (48, 72) };
     TextLayout {
         length: 16 + more,
         state: 32 + more,
+        // Before the width stands `interned`: two bits, and a byte from 3.14 on without the GIL,
+        // where it is written to atomically.
+        state_shift: if free_threaded && minor >= 14 { 8 } else { 2 },
         ascii_data: ascii_data + more,
         compact_data: compact_data + more,
         utf8_length: ascii_data + more,
@@ -359,5 +362,29 @@ fn exception(minor: u8, more: u64) -> ExceptionLayout {
         traceback: behind,
         context: behind + 8,
         cause: behind + 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::TextForm;
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_text_lies_behind_a_byte_in_later_builds_without_the_gil() {
+        // "interned", compact, ASCII, of one byte a character.
+        let cases = [
+            (12, false, 0x65),
+            (13, true, 0x65),
+            (14, false, 0xe5),
+            (14, true, 0x1901),
+            (15, true, 0x1903),
+        ];
+        for (minor, free_threaded, state) in cases {
+            let version = Version { major: 3, minor, micro: 0 };
+            let layout = table_of(version, free_threaded).unwrap();
+            let expected = TextForm { width: 1, is_compact: true, is_ascii: true };
+            assert_eq!(layout.text.form(state), expected, "3.{minor}, {free_threaded}");
+        }
     }
 }

@@ -60,8 +60,8 @@ impl<'a> Reader<'a> {
         let layout = &self.layout.text;
         let state = self.image.half_word(avma.checked_add(layout.state)?)?;
         let length = usize::try_from(self.field(avma, layout.length)?).ok()?;
-        let (width, is_compact, is_ascii) = (state >> 2 & 7, state & 0x20 != 0, state & 0x40 != 0);
-        let data = match (is_compact, is_ascii) {
+        let form = layout.form(state);
+        let data = match (form.is_compact, form.is_ascii) {
             (true, true) => avma.checked_add(layout.ascii_data)?,
             (true, false) => avma.checked_add(layout.compact_data)?,
             (false, _) => self.field(avma, layout.data_pointer)?,
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
         let length = length.min(limit);
         let bytes = |width: usize| self.image.bytes(data, length.checked_mul(width)?);
         let unknown = char::REPLACEMENT_CHARACTER;
-        let mut text: String = match width {
+        let mut text: String = match form.width {
             1 => bytes(1)?.iter().map(|byte| char::from(*byte)).collect(),
             2 => char::decode_utf16(
                 bytes(2)?.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])),

@@ -104,12 +104,13 @@ impl KindSize {
         let text = &layout.text;
         let length = u64_in(object, text.length as usize)?;
         let state = u32_in(object, text.state as usize)?;
-        let width = u64::from(state >> 2 & 7);
-        let is_legacy = width == 0 && state & 0x20 == 0;
+        let form = text.form(state);
+        let width = u64::from(form.width);
+        let is_legacy = width == 0 && !form.is_compact;
         if ![1, 2, 4].contains(&width) && !is_legacy {
             return None;
         }
-        let data = match (state & 0x20 != 0, state & 0x40 != 0) {
+        let data = match (form.is_compact, form.is_ascii) {
             (true, true) => text.ascii_data,
             (true, false) => text.compact_data,
             (false, _) => return Some(u64::from(self.basic_bytes)),

@@ -203,15 +203,15 @@ impl Owned<'_> {
     fn characters(&self, avma: u64, add: &mut impl FnMut(u64, u64)) -> Option<()> {
         let text = &self.reader.layout.text;
         let state = self.reader.image.half_word(avma.checked_add(text.state)?)?;
-        let (width, is_compact, is_ascii) = (state >> 2 & 7, state & 0x20 != 0, state & 0x40 != 0);
-        if is_compact && is_ascii {
+        let form = text.form(state);
+        if form.is_compact && form.is_ascii {
             return Some(());
         }
         let field = |offset: u64| self.reader.field(avma, offset);
         let utf8 = field(text.utf8)?;
-        if !is_compact {
+        if !form.is_compact {
             let data = field(text.data_pointer)?;
-            add(data, field(text.length)?.checked_add(1)?.checked_mul(u64::from(width))?);
+            add(data, field(text.length)?.checked_add(1)?.checked_mul(u64::from(form.width))?);
             if data == utf8 {
                 return Some(());
             }

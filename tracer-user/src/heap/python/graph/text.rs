@@ -37,13 +37,13 @@ impl View<'_> {
         let places = &self.layout.text;
         let length = self.word(avma.checked_add(places.length)?);
         let state = self.half(avma.checked_add(places.state)?);
-        let (kind, is_compact, is_ascii) = (state >> 2 & 7, state >> 5 & 1, state >> 6 & 1);
-        if is_compact == 0 {
+        let form = places.form(state);
+        if !form.is_compact {
             return None;
         }
-        let data = if is_ascii == 1 { places.ascii_data } else { places.compact_data };
+        let data = if form.is_ascii { places.ascii_data } else { places.compact_data };
         let shown = length.min(limit as u64) as usize;
-        let wide = kind as usize;
+        let wide = form.width as usize;
         let bytes = self.image.bytes(avma.checked_add(data)?, shown.checked_mul(wide)?)?;
         let text: String = match wide {
             1 => bytes.iter().map(|byte| char::from(*byte)).collect(),
