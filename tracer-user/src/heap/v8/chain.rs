@@ -16,8 +16,16 @@ const MAX_CHAINS: usize = 1 << 19;
 const MAX_STEPS: u16 = 48;
 /// Steps that are written, from the root and from the object.
 const WRITTEN: (usize, usize) = (2, 8);
-/// Characters of a property's name that is no identifier; it may be data.
+/// Characters of a property's name; it may be data.
 const MAX_KEY_CHARS: usize = 24;
+/// Objects with a property of one name that make it the program's own: a dictionary has each key
+/// once, and hardly a program has so many dictionaries with the same keys. With less, keys are told;
+/// with more, fields of objects of which there are few are not.
+const MANY_OBJECTS: u8 = 8;
+/// Hexadecimal digits in a row that are no word.
+const HEXADECIMAL_CHARS: usize = 8;
+/// Constructor of objects that are written as literals, and serve as dictionaries.
+const PLAIN: &str = "Object";
 
 /// Who holds, in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +68,8 @@ struct Step {
 pub(super) struct Chains {
     steps: Vec<(Step, u16)>,
     known: HashMap<Step, ChainIndex>,
+    /// By name: how many objects have a property of it; empty until it is counted.
+    objects_with: Vec<u8>,
 }
 
 /// A way that begins anywhere: there were too many.
@@ -77,7 +87,31 @@ impl Chains {
         };
         // Their names are never looked up.
         let steps = vec![(nothing(u32::MAX), 0), (nothing(u32::MAX - 1), 0)];
-        Self { steps, known: HashMap::new() }
+        Self { steps, known: HashMap::new(), objects_with: Vec::new() }
+    }
+
+    /// Learns which names of properties are the program's own: those of variables, which only code
+    /// gives, and those that many objects have. Where it is not done, none is when keys are hidden.
+    ///
+    /// # Cost
+    /// A look at each edge, and a byte for each string.
+    pub(super) fn learn_names(&mut self, snapshot: &Snapshot) {
+        self.objects_with = vec![0; snapshot.texts.len()];
+        for edge in snapshot.nodes().flat_map(|node| snapshot.edges(node)) {
+            let Some(count) = self.objects_with.get_mut(edge.name as usize) else { continue };
+            match edge.kind {
+                EdgeKind::Property => *count = count.saturating_add(1),
+                EdgeKind::Context => *count = MANY_OBJECTS.max(*count),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a property is not told when keys are hidden.
+    fn hides(&self, snapshot: &Snapshot, name: u32, of_plain: bool) -> bool {
+        let text = snapshot.texts.get(name);
+        let is_many = self.objects_with.get(name as usize).is_some_and(|n| *n >= MANY_OBJECTS);
+        !is_identifier(text) || looks_like_data(text) || of_plain && !is_many
     }
 
     /// What a group of roots holds.
@@ -160,8 +194,18 @@ impl Chains {
         if at == GLOBAL {
             written.push("(global)".to_owned());
         }
+        // Whether the holder, or what a table belongs to, may be a dictionary.
+        let mut of_plain = false;
         for (place, step) in steps.iter().enumerate() {
-            let by = by(snapshot, step.by, hide_keys);
+            if step.holder != Holder::Its {
+                of_plain = matches!(step.holder, Holder::Object(name) if snapshot.texts.get(name) == PLAIN);
+            }
+            let by = match step.by {
+                By::Property(name) if hide_keys && self.hides(snapshot, name, of_plain) => {
+                    "[*]".to_owned()
+                }
+                by => written_by(snapshot, by),
+            };
             let again = if step.repeated { " (repeatedly)" } else { "" };
             let holder = match step.holder {
                 Holder::Root(name) => root_name(snapshot.texts.get(name)).to_owned(),
@@ -210,13 +254,12 @@ pub(super) fn by_edge(kind: EdgeKind, name: u32, is_large: bool, snapshot: &Snap
     }
 }
 
-fn by(snapshot: &Snapshot, by: By, hide_keys: bool) -> String {
+fn written_by(snapshot: &Snapshot, by: By) -> String {
     match by {
         By::Itself => String::new(),
         By::Entry => "[*]".to_owned(),
         By::Property(name) => match snapshot.texts.get(name) {
-            name if is_identifier(name) => format!(".{name}"),
-            _ if hide_keys => "[*]".to_owned(),
+            name if is_identifier(name) => format!(".{}", cut(name)),
             // A symbol is a name of the program's.
             name if name.starts_with("<symbol ") => format!("[{}]", cut(name)),
             name => format!("['{}']", cut(name)),
@@ -238,6 +281,15 @@ fn cut(name: &str) -> String {
         Some((end, _)) => format!("{}...", &name[..end]),
         None => name.to_owned(),
     }
+}
+
+/// Whether a name that reads like an identifier may be data all the same: a long one, or an
+/// identifier of a session or user. Some names of programs are taken for such (`base64`).
+fn looks_like_data(name: &str) -> bool {
+    let is_long = name.chars().nth(MAX_KEY_CHARS).is_some();
+    let is_hexadecimal =
+        name.len() >= HEXADECIMAL_CHARS && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_long || is_hexadecimal || name.chars().any(char::is_numeric)
 }
 
 fn is_identifier(name: &str) -> bool {

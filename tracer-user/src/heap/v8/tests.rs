@@ -150,6 +150,37 @@ fn a_list_of_any_length_and_the_keys_of_a_large_object_are_one_way() {
 }
 
 #[test]
+fn keys_that_read_like_names_are_hidden_and_names_of_the_program_are_not() {
+    let mut made = MadeUp::new();
+    let store = made.object(1, "store", "Store", 24);
+    for (key, class) in [("alice", "Alice"), ("feedbeefcafe", "Hexadecimal")] {
+        let users = made.object(store, "users", "Object", 24);
+        made.object(users, key, class, 24);
+    }
+    // An instance of a class that is used as a dictionary.
+    made.object(store, "s8f2k1", "Token", 24);
+    made.object(store, "a_name_that_is_longer_than_most", "Long", 24);
+    for _ in 0..8 {
+        let session = made.object(store, "session", "Object", 24);
+        made.object(session, "history", "History", 24);
+    }
+    let snapshot = read(&made.text()).expect("a snapshot");
+    let way = |hide_keys, class: &str| {
+        let found = find(&snapshot, &Asked { hide_keys, ..Asked::default() });
+        chains(&found, class)[0].1.clone()
+    };
+    let check = |class: &str, open: &str, hidden: &str| {
+        assert_eq!(way(false, class), format!("(global).store -> Store{open} -> {class}"));
+        assert_eq!(way(true, class), format!("(global).store -> Store{hidden} -> {class}"));
+    };
+    check("Alice", ".users -> Object.alice", ".users -> Object[*]");
+    check("Hexadecimal", ".users -> Object.feedbeefcafe", ".users -> Object[*]");
+    check("Token", ".s8f2k1", "[*]");
+    check("Long", ".a_name_that_is_longer_th...", "[*]");
+    check("History", ".session -> Object.history", ".session -> Object.history");
+}
+
+#[test]
 fn what_programs_hold_comes_before_prototypes_and_native_code() {
     let mut made = MadeUp::new();
     let thing = made.object(1, "__proto__", "Thing", 24);
