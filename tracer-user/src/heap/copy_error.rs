@@ -41,8 +41,8 @@ pub enum CopyError {
     },
     /// It was stopped, and let go before all was read.
     #[error(
-        "its memory could not be read within the {} that it may be stopped; allow more with --max-stop, or use --no-stop",
-        units::duration(.allowed.as_nanos() as u64)
+        "its memory could not be read within the {} that it may be stopped, and it stood for {}; allow more with --max-stop, or use --no-stop",
+        units::duration(.allowed.as_nanos() as u64), units::duration(.stopped.as_nanos() as u64)
     )]
     StopOverran {
         /// How long it may be.
@@ -56,6 +56,17 @@ pub enum CopyError {
 }
 
 impl CopyError {
+    /// How long the process, or threads of it, stood all the same; `None` where none did.
+    pub fn stood(&self) -> Option<Duration> {
+        match self {
+            Self::StopOverran { stopped, .. } => Some(*stopped),
+            Self::Stop(StopError::NotStopped { stood, .. }) => {
+                Some(*stood).filter(|stood| !stood.is_zero())
+            }
+            _ => None,
+        }
+    }
+
     /// Whether it can be read without a stop all the same.
     pub fn allows_live(&self) -> bool {
         match self {

@@ -90,6 +90,41 @@ fn a_stop_that_would_be_too_long_is_refused_and_leaves_a_live_copy() {
     end(child);
 }
 
+/// A Python of which one thread is in the kernel until a line comes, and cannot be stopped there: it
+/// has made a process by a clone that waits for the end of that one.
+const UNSTOPPABLE: &str = "import ctypes, os, threading\n\
+    clone = ctypes.PyDLL(None).syscall\n\
+    def hang():\n\
+    \x20 if clone(56, 0x4000 | 17, 0, 0, 0, 0) == 0: os.read(0, 1); os._exit(0)\n\
+    t = threading.Thread(target=hang); t.start(); t.join()\n";
+
+#[test]
+fn what_stood_in_vain_is_told_with_how_long() {
+    let mut child =
+        Command::new("python3").args(["-c", UNSTOPPABLE]).stdin(Stdio::piped()).spawn().unwrap();
+    let tgid = child.id();
+    let is_in_kernel = || {
+        let tasks = std::fs::read_dir(format!("/proc/{tgid}/task")).unwrap().flatten();
+        let status = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("status")).unwrap_or_default()
+        };
+        tasks.map(status).any(|status| status.contains("State:\tD"))
+    };
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !is_in_kernel() {
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < patience);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (copied, why) = plan(tgid).unwrap().best(Duration::from_secs(1)).unwrap();
+    end(child);
+    let why = why.unwrap();
+    let stood = why.stood().unwrap();
+    assert!(stood >= Duration::from_millis(900), "{stood:?}");
+    assert_eq!(copied.reading.stopped_ns, Some(stood.as_nanos() as u64));
+    assert!(copied.reading.was_read_after_stop && !copied.reading.is_of_one_moment());
+    assert!(why.to_string().contains("others stood for up to"), "{why}");
+}
+
 #[test]
 fn a_process_that_ended_is_named() {
     let (child, _) = holder(1);

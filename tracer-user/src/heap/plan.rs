@@ -107,7 +107,9 @@ impl Plan {
             Err((error, _)) if !error.allows_live() => Err(error),
             Err((error, mut copy)) => {
                 copy.read_later()?;
-                Ok((copy.finish(None, Vec::new()), Some(error)))
+                let mut copied = copy.finish(error.stood(), Vec::new());
+                copied.reading.was_read_after_stop = error.stood().is_some();
+                Ok((copied, Some(error)))
             }
         }
     }

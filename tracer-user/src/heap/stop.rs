@@ -12,6 +12,7 @@
 use super::stacks::{StackPointer, threads};
 use super::urgent::Urgent;
 use crate::target::status::{Stat, Status, read_bounded};
+use crate::units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
 use std::sync::mpsc;
@@ -51,11 +52,14 @@ pub enum StopError {
     Permission(String),
     /// A thread did not come to a stop.
     #[error(
-        "{count} of its threads did not stop in time (a disk or a network file system keeps them in the kernel); try again, or use --no-stop"
+        "{count} of its threads did not stop in time (a disk or a network file system keeps them in the kernel), and others stood for up to {}; try again, or use --no-stop",
+        units::duration(.stood.as_nanos() as u64)
     )]
     NotStopped {
         /// How many.
         count: usize,
+        /// How long the others stood; zero where there were none.
+        stood: Duration,
     },
     /// It ended.
     #[error("it ended meanwhile")]
@@ -129,12 +133,20 @@ fn hold(
         false
     };
     let worked = began.elapsed();
+    let is_any_standing = !held.standing.is_empty();
     held.let_go();
     let length = began.elapsed();
     log::debug!(
         "stop: all stood after {stood:?}, were let go after {worked:?}, ran after {length:?}"
     );
-    stopped.map(|()| Stop { length, was_cut_short })
+    match stopped {
+        Ok(()) => Ok(Stop { length, was_cut_short }),
+        Err(StopError::NotStopped { count, .. }) => {
+            let stood = if is_any_standing { length } else { Duration::ZERO };
+            Err(StopError::NotStopped { count, stood })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Threads that this one traces.
@@ -208,7 +220,9 @@ impl Held {
             }
             let now = Instant::now();
             if now >= until {
-                return Err(StopError::NotStopped { count: self.running.len() });
+                // How long is known when all have been let go.
+                let stood = Duration::ZERO;
+                return Err(StopError::NotStopped { count: self.running.len(), stood });
             }
             if now >= suspicious {
                 // The end of a first thread is not reported as long as there are others.

@@ -43,8 +43,18 @@ pub struct HeapReading {
     /// How long the process was stopped: from the first thread that stopped until the last one
     /// that ran again, nanoseconds; `None` where it was not.
     pub stopped_ns: Option<u64>,
+    /// Whether that stop was not enough, and the memory was read afterwards, while it ran.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub was_read_after_stop: bool,
     /// Memory that was there and could not be read; bytes.
     pub unread_bytes: u64,
+}
+
+impl HeapReading {
+    /// Whether all was read as it was at one moment.
+    pub fn is_of_one_moment(&self) -> bool {
+        self.stopped_ns.is_some() && !self.was_read_after_stop
+    }
 }
 
 /// Objects of a heap by type, and what is none.

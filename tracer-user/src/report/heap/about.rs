@@ -137,7 +137,7 @@ fn reach(blocks: &[&BlocksOfStack], readings: &[Option<&HeapReading>]) -> Option
         lost_bytes: sum(|of| of.lost_bytes),
         lost_indirectly_blocks: sum(|of| of.lost_indirectly_blocks),
         lost_indirectly_bytes: sum(|of| of.lost_indirectly_bytes),
-        was_stopped: readings.iter().all(|of| of.is_some_and(|of| of.stopped_ns.is_some())),
+        was_stopped: readings.iter().all(|of| of.is_some_and(HeapReading::is_of_one_moment)),
         unread_bytes: readings
             .iter()
             .flatten()

@@ -188,6 +188,9 @@ fn readings(readings: &[HeapReading]) -> Vec<Line> {
 
 fn reading_text(reading: &HeapReading) -> String {
     let how = match reading.stopped_ns {
+        Some(stop) if reading.was_read_after_stop => {
+            format!("while it ran, after a stop of {} that was not enough", units::duration(stop))
+        }
         Some(stop) => format!("in one stop of {}", units::duration(stop)),
         None => "while it ran, without a stop".into(),
     };

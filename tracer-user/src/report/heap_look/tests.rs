@@ -9,6 +9,15 @@ fn typed(name: &str, count: u64, bytes: u64, count_change: i64, bytes_change: i6
     TypeCount { name: name.into(), count, bytes, count_change, bytes_change }
 }
 
+#[test]
+fn a_stop_that_was_not_enough_is_told_with_its_length() {
+    let mut heap = looked();
+    heap.readings[0].was_read_after_stop = true;
+    let shown = text(&build(&heap, None));
+    assert!(shown.contains("while it ran, after a stop of 21 ms that was not enough"), "{shown}");
+    assert!(!heap.readings[0].is_of_one_moment());
+}
+
 fn looked() -> HeapMeta {
     let chain = Chain {
         steps: vec!["gateway.SESSIONS".into(), "Session.messages".into(), "Message".into()],

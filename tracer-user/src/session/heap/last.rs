@@ -88,7 +88,7 @@ impl LastCopy {
             Some(max_stop) => {
                 let (copied, refusal) = plan.best(max_stop).map_err(|error| error.to_string())?;
                 notes.extend(refusal.map(|refusal: CopyError| {
-                    format!("it was read without a stop, so holders may be missing: {refusal}")
+                    format!("it was read while it ran, so holders may be missing: {refusal}")
                 }));
                 copied
             }
