@@ -9,8 +9,9 @@ use crate::{
     printable::printable,
     runtime::python as cpython,
     target::{self, Target},
+    warning::Warning,
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use python::Look;
 use std::{
@@ -72,19 +73,7 @@ pub fn look_at_heap(wanted: HeapLook) -> Result<HeapLooked> {
     }
     let (found, warnings) = cpython::detect(&target);
     let Some(runtime) = found else { return Err(no_python(&target)) };
-    let mut session = Session {
-        heap: HeapMeta {
-            pid: target.tgid,
-            runtime: format!("CPython {}", runtime.version),
-            notes: warnings.iter().map(ToString::to_string).collect(),
-            ..HeapMeta::default()
-        },
-        is_conclusive: true,
-        began: Instant::now(),
-        bar: spinner(wanted.progress),
-        wanted,
-        target,
-    };
+    let mut session = Session::new(wanted, target, &runtime, &warnings);
     let looked = session.look(&runtime);
     session.bar.finish_and_clear();
     let window_ns = looked?;
@@ -124,30 +113,88 @@ struct Session {
     wanted: HeapLook,
     target: Target,
     heap: HeapMeta,
+    /// Notes of the first look; those of the second one take their place.
+    first_notes: Vec<String>,
     is_conclusive: bool,
     began: Instant,
     bar: ProgressBar,
 }
 
 impl Session {
+    fn new(
+        wanted: HeapLook,
+        target: Target,
+        runtime: &cpython::PythonRuntime,
+        warnings: &[Warning],
+    ) -> Self {
+        Self {
+            heap: HeapMeta {
+                pid: target.tgid,
+                runtime: format!("CPython {}", runtime.version),
+                notes: warnings.iter().map(ToString::to_string).collect(),
+                ..HeapMeta::default()
+            },
+            first_notes: Vec::new(),
+            is_conclusive: true,
+            began: Instant::now(),
+            bar: spinner(wanted.progress),
+            wanted,
+            target,
+        }
+    }
+
     /// Looks once or twice; the time between.
     fn look(&mut self, runtime: &cpython::PythonRuntime) -> Result<Option<u64>> {
         let mut look = Look::default();
-        let mut window_ns = None;
-        if let Some(window) = self.wanted.window {
-            let first = Instant::now();
-            // Counts need no stop.
-            let plan = self.plan()?;
-            let (copied, reading) = self.read(|| Ok((plan.live()?, None)))?;
-            look.first(&copied.image, &self.target, runtime).context("the first look")?;
-            self.keep(reading);
-            drop(copied);
-            if self.wait(window)? {
-                window_ns = Some(first.elapsed().as_nanos() as u64);
-            } else {
-                bail!("process {} ended before the second look", self.target.tgid);
+        let Some(window) = self.wanted.window else {
+            self.look_last(&mut look, runtime)?;
+            return Ok(None);
+        };
+        let first = Instant::now();
+        self.look_first(&mut look, runtime).context("the first look")?;
+        let window_ns = self.wait(window)?.then(|| first.elapsed().as_nanos() as u64);
+        self.look_again(&mut look, runtime, window_ns)
+    }
+
+    /// Looks the first of two times. What there is stays the answer where there is no second time.
+    fn look_first(&mut self, look: &mut Look, runtime: &cpython::PythonRuntime) -> Result<()> {
+        // Counts need no stop.
+        let plan = self.plan()?;
+        let (copied, reading) = self.read(|| Ok((plan.live()?, None)))?;
+        let types = self.wanted.types;
+        let (census, notes) = look.first(&copied.image, &self.target, runtime, types)?;
+        self.keep(reading);
+        self.heap.census = Some(census);
+        self.first_notes = notes.into_iter().chain(copied.notes).collect();
+        Ok(())
+    }
+
+    /// Looks the second time, `window_ns` after the first one; that, or `None` where the process has
+    /// ended meanwhile.
+    fn look_again(
+        &mut self,
+        look: &mut Look,
+        runtime: &cpython::PythonRuntime,
+        window_ns: Option<u64>,
+    ) -> Result<Option<u64>> {
+        if window_ns.is_some() {
+            match self.look_last(look, runtime) {
+                // It may also end while it is read.
+                Err(_) if !self.target.is_alive() => {}
+                looked => return looked.map(|()| window_ns),
             }
         }
+        self.is_conclusive = false;
+        self.heap.notes.append(&mut self.first_notes);
+        self.heap.notes.push(format!(
+            "Process {} ended before the second look: what lay in it at the first one is told, and nothing of growth or holders.",
+            self.target.tgid
+        ));
+        Ok(None)
+    }
+
+    /// Looks the last or only time.
+    fn look_last(&mut self, look: &mut Look, runtime: &cpython::PythonRuntime) -> Result<()> {
         let plan = self.plan()?;
         let max_stop = self.wanted.max_stop;
         let (copied, reading) = self.read(|| match max_stop {
@@ -165,7 +212,7 @@ impl Session {
         self.heap.held = told.held;
         self.heap.notes.extend(told.notes);
         self.heap.notes.extend(copied.notes);
-        Ok(window_ns)
+        Ok(())
     }
 
     /// What is to be copied; refuses where there is no room for that.
@@ -215,3 +262,6 @@ impl Session {
         Ok(self.target.is_alive())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,10 +36,17 @@ pub(super) struct Told {
 }
 
 impl Look {
-    /// Remembers what there is.
-    pub fn first(&mut self, image: &Image, target: &Target, runtime: &PythonRuntime) -> Result<()> {
-        self.before = Some(PythonHeap::read(image, target, runtime)?.moment());
-        Ok(())
+    /// Remembers what there is; so many types of it, and what is to be said of them.
+    pub fn first(
+        &mut self,
+        image: &Image,
+        target: &Target,
+        runtime: &PythonRuntime,
+        types: usize,
+    ) -> Result<(Census, Vec<String>)> {
+        let heap = PythonHeap::read(image, target, runtime)?;
+        self.before = Some(heap.moment());
+        Ok((shortened(heap.whole_census(None), types), heap.notes()))
     }
 
     /// Tells what there is, and what changed since the first look, which was at `began_ns`.
