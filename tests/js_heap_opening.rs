@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 use support::js_heap::*;
-use support::{Outlive, Target, eventually, may_trace};
+use support::{Outlive, Target, eventually, may_trace, send_signal};
 
 #[test]
 fn opening_and_closing_ten_times_leaves_nothing() {
@@ -186,6 +186,31 @@ fn ctrl_c_closes_the_inspector() {
     assert_closed(target.pid(), port_in(&finished.stderr));
     truth(&mut target);
     assert!(target.finish().success(), "Node was harmed");
+}
+
+#[test]
+fn a_snapshot_that_is_interrupted_closes_the_inspector() {
+    let Some(node) = node() else { return };
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let mut target = start(&node, &[], "many_objects.js", "");
+        let pid = target.pid();
+        let mut outlive = Outlive::heap(pid, &["--js-retainers"]);
+        // V8 has been asked for it when this is said, and takes seconds.
+        outlive.wait_until_said("takes a snapshot");
+        let port = inspector_port(pid).expect("it listens");
+        std::thread::sleep(Duration::from_millis(500));
+        send_signal(outlive.pid(), signal);
+        let finished = outlive.wait();
+        assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("interrupted; its inspector is closed again"),
+            "{}",
+            finished.stderr
+        );
+        assert_closed(pid, port);
+        truth(&mut target);
+        assert!(target.finish().success(), "Node was harmed");
+    }
 }
 
 #[test]

@@ -199,6 +199,17 @@ impl Outlive {
         Attach { pid, args: vec!["--interval".into(), "200ms".into()], out: None }
     }
 
+    /// `outlive heap PID`, whose answer nobody reads.
+    pub fn heap(pid: u32, args: &[&str]) -> Self {
+        let mut command = Command::new(Self::binary());
+        command.args(["heap", &pid.to_string()]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        die_with_parent(&mut command);
+        let mut child = command.spawn().expect("start outlive");
+        let stderr = lines_of(child.stderr.take().expect("piped"));
+        Self { child, stderr, said: String::new(), out: PathBuf::new(), _folder: None }
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -22,7 +22,8 @@ use std::{
     collections::HashSet,
     net::SocketAddr,
     sync::{
-        atomic::Ordering,
+        Arc,
+        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -34,6 +35,9 @@ const DIES_WITHIN: Duration = Duration::from_millis(500);
 const GLANCE: Duration = Duration::from_millis(10);
 /// Places that are looked for in source maps.
 const MAX_PLACES: usize = 1 << 20;
+/// How long the program may take to close its inspector when a snapshot was given up: V8 makes it to its end before it looks at anything else,
+/// for 50 s per 100 MB of heap on a busy machine. Whoever cannot wait interrupts once more.
+const CLOSES_AFTER_SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
 /// How long workers are waited for before commands are looked at.
 const WORKERS_FOR: Duration = Duration::from_millis(100);
 
@@ -238,14 +242,21 @@ impl Asker<'_> {
             return None;
         }
         let tgid = self.order.target.tgid;
-        self.order.interrupted.store(false, Ordering::Relaxed);
+        let within = match self.order.interrupted.load(Ordering::Relaxed) && !self.order.samples {
+            true => CLOSES_AFTER_SNAPSHOT_WITHIN,
+            false => inspector::CLOSES_WITHIN,
+        };
         if !self.order.target.is_alive() {
             self.forget_note();
             return Some(true);
         }
-        let client =
-            client.map_or_else(|| Client::connect(endpoint, self.order.interrupted.clone()), Ok);
-        let closed = client.and_then(|mut client| inspector::close(&mut client));
+        // Nothing may interrupt this: a flag that nobody else knows, since a signal may come now.
+        let undisturbed = Arc::new(AtomicBool::new(false));
+        let client = client.map_or_else(|| Client::connect(endpoint, undisturbed.clone()), Ok);
+        let closed = client.and_then(|mut client| {
+            client.heed(undisturbed.clone());
+            inspector::close(&mut client, within)
+        });
         if closed.is_ok() && is_gone(tgid, endpoint.address.port()) || !self.order.target.is_alive()
         {
             self.forget_note();

@@ -3,11 +3,11 @@
 use super::{
     asker::Asker,
     order::{Command, HideKeys, Told},
-    retainers,
+    retainers::{self, RetainersError},
 };
 use crate::{
     heap::v8::{Asked, Sampled},
-    runtime::node::inspector::{Client, Heap, HeapProfile, JsPlace},
+    runtime::node::inspector::{Client, Heap, HeapProfile, InspectorError, JsPlace},
 };
 use std::{
     collections::HashMap,
@@ -70,6 +70,8 @@ impl Asker<'_> {
                 self.tell(Told::Retainers(Box::new(heap), profile, began.elapsed()));
                 true
             }
+            // Whoever interrupts it knows why there is none. What is on its way is not waited for.
+            Err(RetainersError::Inspector(InspectorError::Interrupted)) => false,
             Err(error) => {
                 let tgid = self.order.target.tgid;
                 let is_fit = error.leaves_connection();

@@ -179,7 +179,7 @@ fn close_one(tgid: u32, before: &[SocketAddr], port: Option<u16>) -> Found {
         return if port.is_some_and(listens) { Found::Open } else { Found::Nothing };
     };
     let closed = Client::connect(&endpoint, Arc::new(AtomicBool::new(false)))
-        .and_then(|mut client| inspector::close(&mut client));
+        .and_then(|mut client| inspector::close(&mut client, inspector::CLOSES_WITHIN));
     match closed {
         Ok(()) if is_gone(tgid, endpoint.address.port()) => Found::Closed,
         _ => Found::Open,

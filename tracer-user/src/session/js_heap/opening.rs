@@ -135,8 +135,11 @@ impl Asker<'_> {
                 self.forget_note();
                 return None;
             }
+            // It was asked for and is about to open: who goes now leaves it open. A session has a
+            // report to write, and is not kept waiting.
+            let is_about_to_open = !self.order.samples && asked.elapsed() < OPENS_WITHIN;
             let was_asked_for_end = self.finish.is_some();
-            if was_asked_for_end {
+            if was_asked_for_end && !is_about_to_open {
                 let advice = "Should it open after all, the next start of outlive closes it.";
                 self.less(
                     "js-heap-not-opened",

@@ -102,6 +102,11 @@ impl Client {
         Ok(Self { socket, next_id: 1, events: VecDeque::new(), interrupted })
     }
 
+    /// From now on this flag ends waits, and no longer the one that it was connected with.
+    pub fn heed(&mut self, interrupted: Arc<AtomicBool>) {
+        self.interrupted = interrupted;
+    }
+
     /// Goes by itself when the program has come to its end, which waits for that. A Node without
     /// that request is left when the session ends.
     ///

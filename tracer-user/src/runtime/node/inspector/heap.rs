@@ -16,8 +16,8 @@ use std::{
 
 /// How long an answer may take that costs the program nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long an inspector may take to close itself.
-const CLOSES_WITHIN: Duration = Duration::from_secs(5);
+/// How long an inspector may take to close itself, of a program that is not busy.
+pub const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 /// How long a profile may take: a garbage collection of the largest heaps, and more.
 const PROFILE_WITHIN: Duration = Duration::from_secs(60);
 /// Frames of a stack that V8 records; versions before Node 22 take no other number.
@@ -294,11 +294,11 @@ fn evaluate(client: &mut Client, expression: &str) -> Result<String, InspectorEr
 ///
 /// # Errors
 /// When the request cannot be sent, or nothing happens in time.
-pub fn close(client: &mut Client) -> Result<(), InspectorError> {
+pub fn close(client: &mut Client, within: Duration) -> Result<(), InspectorError> {
     const METHOD: &str = "Runtime.evaluate";
     let params = json!({ "expression": "process._debugEnd()", "silent": true });
     // It closes the connection before it answers.
-    match client.ask(METHOD, &params, CLOSES_WITHIN) {
+    match client.ask(METHOD, &params, within) {
         Ok(_) | Err(InspectorError::Closed) => Ok(()),
         Err(error) => Err(error),
     }

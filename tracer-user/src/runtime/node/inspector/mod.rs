@@ -15,7 +15,7 @@ mod workers;
 
 pub use client::Client;
 pub use error::InspectorError;
-pub use heap::{Heap, HeapProfile, Space, Statistics, close, used_bytes};
+pub use heap::{CLOSES_WITHIN, Heap, HeapProfile, Space, Statistics, close, used_bytes};
 pub use http::Endpoint;
 pub use namespace::enter as enter_network;
 pub use options::Options;
