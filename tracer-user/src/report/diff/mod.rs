@@ -3,6 +3,8 @@
 //! restarts, other machines and rebuilt programs are no obstacle.
 
 mod build;
+#[cfg(test)]
+mod error_tests;
 mod errors;
 mod flame;
 mod matching;

@@ -35,8 +35,9 @@ const DIES_WITHIN: Duration = Duration::from_millis(500);
 const GLANCE: Duration = Duration::from_millis(10);
 /// Places that are looked for in source maps.
 const MAX_PLACES: usize = 1 << 20;
-/// How long the program may take to close its inspector when a snapshot was given up: V8 makes it to its end before it looks at anything else,
-/// for 50 s per 100 MB of heap on a busy machine. Whoever cannot wait interrupts once more.
+/// How long the program may take to close its inspector when a snapshot was given up: V8 makes it to
+/// its end before it looks at anything else, for 50 s per 100 MB of heap on a busy machine. Whoever
+/// cannot wait interrupts once more.
 const CLOSES_AFTER_SNAPSHOT_WITHIN: Duration = Duration::from_secs(600);
 /// How long workers are waited for before commands are looked at.
 const WORKERS_FOR: Duration = Duration::from_millis(100);

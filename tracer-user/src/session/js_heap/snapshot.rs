@@ -11,6 +11,7 @@ use crate::{
     printable::printable,
     probe::{Probes, Settings},
     session::{JsHeapMode, Whom, console::Ending, insistence, runtime},
+    stderr::say,
     target::{self, Target},
 };
 use anyhow::{Context as _, Result, anyhow};
@@ -24,8 +25,9 @@ use std::{
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// Who holds what in the heap of V8 in `target`, of constructors in `holders` in any case; its inspector is opened where that is needed and
-/// `mode` allows it, and closed again, also where a signal asks for the end meanwhile. Says on stderr what that costs, before it does.
+/// Who holds what in the heap of V8 in `target`, of constructors in `holders` in any case; its
+/// inspector is opened where that is needed and `mode` allows it, and closed again, also where a
+/// signal asks for the end meanwhile. Says on stderr what that costs, before it does.
 ///
 /// # Errors
 /// When there is none, or it may not be looked at: a sentence that says why.
@@ -109,11 +111,11 @@ async fn hear(
         match next {
             // The channel ends with the thread.
             None => return heard,
-            Some(Told::Say(text)) => eprintln!("outlive: {}", printable(&text)),
+            Some(Told::Say(text)) => say(&printable(&text)),
             Some(Told::Less(warning)) => {
                 // The last is told as the reason, where there is nothing else to tell.
                 if let Some(before) = heard.why.replace(warning.to_string()) {
-                    eprintln!("outlive: warning: {}", printable(&before));
+                    say(&format!("warning: {}", printable(&before)));
                 }
             }
             Some(Told::Retainers(heap, ..)) => heard.found = Some(*heap),
@@ -128,7 +130,7 @@ impl Heard {
         let Self { found, why, closed } = self;
         if let Some(heap) = found {
             if let Some(text) = why {
-                eprintln!("outlive: warning: {}", printable(&text));
+                say(&format!("warning: {}", printable(&text)));
             }
             return Ok(heap);
         }
