@@ -100,7 +100,8 @@ impl Session {
     /// The command has replaced its program, as `env` and scripts of a shell do: the library of the
     /// fast lane does not come along.
     fn leave_lane(&mut self) -> Result<()> {
-        let lane = Lane::Refused("the command replaced its program by another (exec)".to_owned());
+        let reason = "the command replaced its program by another (exec), as env and scripts do; name that program itself to have it in the lane";
+        let lane = Lane::Refused(reason.to_owned());
         self.recorder.recording.meta.lane = lane.recorded();
         lane.warning().iter().try_for_each(|warning| self.recorder.warn(warning))
     }
