@@ -11,6 +11,9 @@ use support::{Finished, Outlive, Report, Target, c_target, may_trace, run_outliv
 /// Functions of the target whose blocks have a size each.
 const SITES: usize = 40;
 
+/// What a site of which nothing was drawn holds, and how wrong that may be.
+const UNSEEN: (f64, f64) = (0.0, 4.0 * 65_536.0);
+
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
@@ -20,7 +23,7 @@ fn number(value: &Value) -> f64 {
 fn held(report: &Report, function: &str) -> (f64, f64) {
     let sites = report.sites().iter().filter(|site| support::leaf(site) == function);
     let parts = sites.map(|site| (number(&site["live_bytes"]), number(&site["live_bytes_error"])));
-    parts.reduce(|a, b| (a.0 + b.0, a.1.hypot(b.1))).unwrap_or((0.0, 4.0 * 65_536.0))
+    parts.reduce(|a, b| (a.0 + b.0, a.1.hypot(b.1))).unwrap_or(UNSEEN)
 }
 
 fn sum(truth: &Value, field: &str) -> f64 {
@@ -52,6 +55,19 @@ fn assert_says_sampled(finished: &Finished, mean: &str) {
     assert!(finished.file("report.txt").contains('±'));
 }
 
+/// What is told of the sites of the target, with its errors, holds the truth for nearly all of them.
+fn assert_within(truth: &Value, told: impl Fn(&str) -> (f64, f64)) {
+    let sites = truth["sites"].as_array().expect("sites");
+    assert_eq!(sites.len(), SITES + 1);
+    let within = sites.iter().filter(|site| {
+        let (told, error) = told(site["function"].as_str().expect("a name"));
+        (told - number(&site["live_bytes"])).abs() <= error
+    });
+    // 39 of 41 are expected at 95 %; fewer than 33 would come about once in ten thousand runs.
+    let within = within.count();
+    assert!(within >= 33, "{within} of {} sites hold the truth", sites.len());
+}
+
 #[test]
 fn samples_hold_the_truth_within_their_errors() {
     if !may_trace() {
@@ -67,15 +83,7 @@ fn samples_hold_the_truth_within_their_errors() {
     assert_sums(&report, &truth);
     assert!(report.0["traffic"]["not_drawn_blocks"].as_u64().is_some_and(|count| count > 50_000));
 
-    let sites = truth["sites"].as_array().expect("sites");
-    assert_eq!(sites.len(), SITES + 1);
-    let within = sites.iter().filter(|site| {
-        let (told, error) = held(&report, site["function"].as_str().expect("a name"));
-        (told - number(&site["live_bytes"])).abs() <= error
-    });
-    // 39 of 41 are expected at 95 %; fewer than 33 would come about once in ten thousand runs.
-    let within = within.count();
-    assert!(within >= 33, "{within} of {} sites hold the truth", sites.len());
+    assert_within(&truth, |function| held(&report, function));
     assert_changes(&finished.out.join("capture.outlive"), &truth);
     assert!(target.finish().success());
 }
@@ -88,8 +96,8 @@ fn what_a_size_floor_leaves_out_is_not_taken_for_blocks_from_before() {
     let mut target = Target::spawn(c_target("churn"), &["1"]);
     let outlive = Outlive::attach(target.pid()).args(&["--min-size", "64KiB"]).start();
     target.go();
-    let freed_twice_as_many = || target.json()["iterations"].as_u64().expect("a number") > 20_000;
-    support::eventually("blocks were freed", freed_twice_as_many);
+    let were_freed = || target.json()["iterations"].as_u64().expect("a number") > 20_000;
+    support::eventually("blocks were freed", were_freed);
     let finished = outlive.stop();
     finished.assert_done();
     let report = finished.report();
@@ -106,15 +114,12 @@ fn assert_changes(capture: &Path, truth: &Value) {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let diff: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let places = diff["sites"].as_array().expect("places");
-    let within = truth["sites"].as_array().expect("sites").iter().filter(|site| {
-        let is_it = |place: &&Value| place["frames"][0]["function"] == site["function"];
-        let told = places.iter().find(is_it).map_or((0.0, 4.0 * 65_536.0), |place| {
+    assert_within(truth, |function| {
+        let place = places.iter().find(|place| place["frames"][0]["function"] == function);
+        place.map_or(UNSEEN, |place| {
             (number(&place["change_bytes"]), number(&place["change_bytes_error"]))
-        });
-        (told.0 - number(&site["live_bytes"])).abs() <= told.1
+        })
     });
-    let within = within.count();
-    assert!(within >= 33, "the changes of {within} sites hold the truth");
     let totals = &diff["totals"];
     let (told, error) = (number(&totals["change_bytes"]), number(&totals["change_bytes_error"]));
     let grew = sum(truth, "live_bytes");

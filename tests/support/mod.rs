@@ -203,11 +203,17 @@ impl Outlive {
     pub fn heap(pid: u32, args: &[&str]) -> Self {
         let mut command = Command::new(Self::binary());
         command.args(["heap", &pid.to_string()]).args(args);
+        Self::spawn(command, PathBuf::new(), None)
+    }
+
+    /// Starts an `outlive` that writes to `out`, in a folder that may be made for it; only what it
+    /// says is read.
+    fn spawn(mut command: Command, out: PathBuf, folder: Option<tempfile::TempDir>) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         die_with_parent(&mut command);
         let mut child = command.spawn().expect("start outlive");
         let stderr = lines_of(child.stderr.take().expect("piped"));
-        Self { child, stderr, said: String::new(), out: PathBuf::new(), _folder: None }
+        Self { child, stderr, said: String::new(), out, _folder: folder }
     }
 
     pub fn pid(&self) -> u32 {
@@ -310,11 +316,7 @@ impl Attach {
             self.out.unwrap_or_else(|| scratch.as_ref().expect("made above").path().join("out"));
         let mut command = Command::new(Outlive::binary());
         command.args(["attach", &self.pid.to_string(), "--out"]).arg(&out).args(&self.args);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        die_with_parent(&mut command);
-        let mut child = command.spawn().expect("start outlive");
-        let stderr = lines_of(child.stderr.take().expect("piped"));
-        let mut outlive = Outlive { child, stderr, said: String::new(), out, _folder: scratch };
+        let mut outlive = Outlive::spawn(command, out, scratch);
         outlive.wait_until_attached(self.pid);
         outlive
     }

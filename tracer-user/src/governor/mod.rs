@@ -424,13 +424,11 @@ impl Governor {
     /// a moment, and another moment may have others.
     fn left_in_is_too_dear(&self, now_ns: u64) -> bool {
         let out_ns = now_ns.saturating_sub(self.place_since_ns);
-        let (cost_ns, cpu_ns, length_ns) = self.account.lately(RATE_NS);
-        if out_ns < length_ns || length_ns < RATE_NS {
-            return false;
-        }
-        let left_ns = cost_ns - self.mappings.lately(RATE_NS).0;
-        let may = self.budget.share * (cpu_ns / length_ns as f64).max(LEAST_CORES);
-        left_ns / length_ns as f64 > may
+        let (rate, may) = self.rates();
+        let (mappings_ns, _, length_ns) = self.mappings.lately(RATE_NS);
+        // Before, they were in.
+        let is_of_pause = (RATE_NS..=out_ns).contains(&length_ns);
+        is_of_pause && rate - mappings_ns / length_ns as f64 > may
     }
 
     fn decide(&mut self, now_ns: u64, order: Order, step: Step) -> Decision {

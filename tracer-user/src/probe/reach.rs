@@ -141,27 +141,17 @@ fn hot_functions(
     is_end: bool,
     glances: u32,
 ) -> Vec<Function> {
-    if !meter.open_window() {
-        let functions = processes.iter().flat_map(|(_, links)| links.functions(is_end));
-        let mut all: Vec<Function> = Vec::new();
-        for function in functions.flat_map(|(_, functions)| functions) {
-            if !all.contains(&function) {
-                all.push(function);
-            }
-        }
-        return all;
-    }
-    let counts = hits_of_programs(meter, glances);
-    let all: u64 = counts.values().sum();
+    let counts = meter.open_window().then(|| hits_of_programs(meter, glances));
+    let all: u64 = counts.iter().flat_map(BTreeMap::values).sum();
     let mut hot: Vec<(u64, Function)> = Vec::new();
-    for (_, links) in processes {
-        let functions = links.functions(is_end);
-        let is_hot = |count: &u64| count * 100 > all * HOT_PERCENT;
-        for (program, count) in counts.iter().filter(|(_, count)| is_hot(count)) {
-            for function in functions.get(program.as_str()).into_iter().flatten() {
-                if !hot.iter().any(|(_, known)| known == function) {
-                    hot.push((*count, *function));
-                }
+    for (program, functions) in processes.iter().flat_map(|(_, links)| links.functions(is_end)) {
+        let count = counts.as_ref().map_or(1, |counts| counts.get(program).copied().unwrap_or(0));
+        if count * 100 <= all * HOT_PERCENT {
+            continue;
+        }
+        for function in functions {
+            if !hot.iter().any(|(_, known)| *known == function) {
+                hot.push((count, function));
             }
         }
     }

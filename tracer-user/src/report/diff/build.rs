@@ -46,10 +46,10 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Result<Diff, MomentError> {
     });
     let drawn_before = Draws::of(before.recording, then);
     let drawn_after = Draws::of(after.recording, now);
-    let error_before = drawn_before.error_of_all(pairs.iter().filter_map(|p| p.before.as_ref()));
-    let error_after = drawn_after.error_of_all(pairs.iter().filter_map(|p| p.after.as_ref()));
+    let error_before = drawn_before.error_of(pairs.iter().flat_map(|pair| &pair.before));
+    let error_after = drawn_after.error_of(pairs.iter().flat_map(|pair| &pair.after));
     let totals = DiffTotals {
-        change_bytes_error: errors::of_sums(error_before, error_after),
+        change_bytes_error: errors::of_difference(error_before, error_after),
         ..totals(&pairs)
     };
     let site = |pair| site(pair, drawn_before, drawn_after);
@@ -78,7 +78,7 @@ pub fn compare(before: Side<'_>, after: Side<'_>) -> Result<Diff, MomentError> {
 
 const NOTHING: Held = Held { live_bytes: 0, live_blocks: 0 };
 
-fn side(side: Side<'_>, answer: Answer, draws: Draws, live_bytes_error: Option<u64>) -> SideReport {
+fn side(side: Side<'_>, answer: Answer, draws: Draws, error_bytes: Option<f64>) -> SideReport {
     let meta = &side.recording.meta;
     SideReport {
         capture: side.capture.to_owned(),
@@ -88,7 +88,7 @@ fn side(side: Side<'_>, answer: Answer, draws: Draws, live_bytes_error: Option<u
         window: meta.window.clone(),
         min_size_bytes: meta.settings.min_size_bytes,
         sample_mean_bytes: draws.mean_bytes(),
-        live_bytes_error,
+        live_bytes_error: error_bytes.map(|error| error.round() as u64),
         lossy: losses(side.recording.aggregate.counters()).lossy,
     }
 }

@@ -27,26 +27,19 @@ impl Draws {
         self.drawn.map_or(0, |drawn| drawn.mean_bytes)
     }
 
-    fn error_bytes(self, bytes: u64, variance: u64) -> Option<f64> {
-        let drawn = self.drawn?;
-        Some(if self.is_known_empty { 0.0 } else { drawn.error_bytes(bytes, variance) })
-    }
-
-    /// Of the sum of all that the side held; `None` where it is exact.
-    pub(super) fn error_of_all<'a>(
+    /// Of the sum of what the side held in these places; `None` where it is exact. Bytes.
+    pub(super) fn error_of<'a>(
         self,
-        holdings: impl Iterator<Item = &'a Holding>,
-    ) -> Option<u64> {
-        let (bytes, variance) = holdings.fold((0_u64, 0_u64), |(bytes, variance), one| {
-            (bytes.saturating_add(one.live_bytes), variance.saturating_add(one.live_variance))
+        holdings: impl IntoIterator<Item = &'a Holding>,
+    ) -> Option<f64> {
+        let drawn = self.drawn?;
+        if self.is_known_empty {
+            return Some(0.0);
+        }
+        let (bytes, variance) = holdings.into_iter().fold((0_u64, 0_u64), |sum, one| {
+            (sum.0.saturating_add(one.live_bytes), sum.1.saturating_add(one.live_variance))
         });
-        Some(self.error_bytes(bytes, variance)?.round() as u64)
-    }
-
-    fn error_of_one(self, holding: Option<&Holding>) -> Option<f64> {
-        let (bytes, variance) =
-            holding.map_or((0, 0), |holding| (holding.live_bytes, holding.live_variance));
-        self.error_bytes(bytes, variance)
+        Some(drawn.error_bytes(bytes, variance))
     }
 }
 
@@ -58,16 +51,11 @@ pub(super) fn of_change(pair: &Pair, before: Draws, after: Draws) -> Option<u64>
     if !matches!(domain, Domain::Malloc | Domain::Python) {
         return None;
     }
-    both(before.error_of_one(pair.before.as_ref()), after.error_of_one(pair.after.as_ref()))
+    of_difference(before.error_of(&pair.before), after.error_of(&pair.after))
 }
 
 /// Of a difference of two numbers with errors of their own, which know nothing of each other.
-fn both(before: Option<f64>, after: Option<f64>) -> Option<u64> {
+pub(super) fn of_difference(before: Option<f64>, after: Option<f64>) -> Option<u64> {
     (before.is_some() || after.is_some())
         .then(|| before.unwrap_or(0.0).hypot(after.unwrap_or(0.0)).round() as u64)
-}
-
-/// Of the change of a sum, from the errors of both sums.
-pub(super) fn of_sums(before: Option<u64>, after: Option<u64>) -> Option<u64> {
-    both(before.map(|error| error as f64), after.map(|error| error as f64))
 }

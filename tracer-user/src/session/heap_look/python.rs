@@ -152,6 +152,7 @@ fn subjects(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::wanted;
     use super::*;
 
     #[test]
@@ -169,18 +170,7 @@ mod tests {
                 .collect(),
             ..Census::default()
         };
-        let wanted = HeapLook {
-            pid: 1,
-            window: None,
-            max_stop: None,
-            hide_keys: false,
-            js_retainers: None,
-            types: 2,
-            holders: Vec::new(),
-            out: None,
-            progress: false,
-        };
-        let (census, subjects, unknown) = chosen(&types, whole, &wanted, None);
+        let (census, subjects, unknown) = chosen(&types, whole, &wanted(1, 2), None);
         assert_eq!(census.types.len(), 2);
         assert_eq!(census.other_types.bytes, 300);
         assert_eq!(subjects, [TypeIndex(2), TypeIndex(3)]);

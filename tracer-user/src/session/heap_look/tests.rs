@@ -6,6 +6,21 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// One look without a stop, for so many types.
+pub(super) fn wanted(pid: u32, types: usize) -> HeapLook {
+    HeapLook {
+        pid,
+        window: None,
+        max_stop: None,
+        hide_keys: false,
+        js_retainers: None,
+        types,
+        holders: Vec::new(),
+        out: None,
+        progress: false,
+    }
+}
+
 #[test]
 fn what_the_first_look_found_is_kept_when_the_process_ends_before_the_second() {
     for is_noticed_by_the_wait in [true, false] {
@@ -16,15 +31,9 @@ fn what_the_first_look_found_is_kept_when_the_process_ends_before_the_second() {
             .spawn()
             .expect("start python3");
         let wanted = HeapLook {
-            pid: child.id(),
             window: Some(Duration::from_secs(60)),
             max_stop: Some(Duration::from_secs(5)),
-            hide_keys: false,
-            js_retainers: None,
-            types: 20,
-            holders: Vec::new(),
-            out: None,
-            progress: false,
+            ..wanted(child.id(), 20)
         };
         let mut line = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
