@@ -10,17 +10,18 @@ pub const WINDOW_NS: u64 = 10_000_000_000;
 struct Stretch {
     until_ns: u64,
     length_ns: u64,
-    cost_ns: f64,
-    cpu_ns: f64,
+    cost_ns: u64,
+    cpu_ns: u64,
 }
 
-/// A rolling account. What lies before its first entry is taken to have cost nothing, and the
-/// target to have been as busy as it was since.
+/// A rolling account, in whole nanoseconds: sums from which entries are taken off again must be
+/// nothing when no entry is left. What lies before its first entry is taken to have cost nothing, and
+/// the target to have been as busy as it was since.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     stretches: VecDeque<Stretch>,
-    cost_ns: f64,
-    cpu_ns: f64,
+    cost_ns: u64,
+    cpu_ns: u64,
     length_ns: u64,
 }
 
@@ -28,6 +29,7 @@ impl Account {
     /// Adds a stretch that ended at `until_ns`. The probes cannot have taken more than the target
     /// used.
     pub fn add(&mut self, until_ns: u64, length_ns: u64, cost_ns: f64, cpu_ns: f64) {
+        let (cost_ns, cpu_ns) = (cost_ns as u64, cpu_ns as u64);
         let stretch = Stretch { until_ns, length_ns, cost_ns, cpu_ns };
         self.cost_ns += cost_ns;
         self.cpu_ns += cpu_ns;
@@ -46,24 +48,24 @@ impl Account {
 
     /// Spent by the probes in the window, nanoseconds.
     pub fn spent_ns(&self) -> f64 {
-        self.cost_ns.max(0.0)
+        self.cost_ns as f64
     }
 
     /// Cores that the target kept busy in the window, on average.
     pub fn cores(&self) -> f64 {
-        if self.length_ns == 0 { 0.0 } else { (self.cpu_ns / self.length_ns as f64).max(0.0) }
+        if self.length_ns == 0 { 0.0 } else { self.cpu_ns as f64 / self.length_ns as f64 }
     }
 
     /// What of the target's CPU time the probes took, over the last `length_ns`: cost and CPU time
     /// in nanoseconds, and the time that they were measured over.
     pub fn lately(&self, length_ns: u64) -> (f64, f64, u64) {
-        let mut sum = (0.0, 0.0, 0);
+        let mut sum = (0, 0, 0);
         for stretch in self.stretches.iter().rev() {
             if sum.2 >= length_ns {
                 break;
             }
             sum = (sum.0 + stretch.cost_ns, sum.1 + stretch.cpu_ns, sum.2 + stretch.length_ns);
         }
-        sum
+        (sum.0 as f64, sum.1 as f64, sum.2)
     }
 }

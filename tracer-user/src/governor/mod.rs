@@ -397,9 +397,11 @@ impl Governor {
             let order = Order::TakeOut(Step::MappingsOnly);
             return Some(self.decide(now_ns, order, Step::MappingsOnly));
         }
-        // One look is ventured when nothing was spent for long: what was slow once may be quick.
+        // One look is ventured when next to nothing was spent for long: what was slow once may be
+        // quick. Mapping calls now and then are next to nothing.
         let is_last_step = self.step == Step::MappingsOnly;
-        let least_ns = if is_last_step { least_ns.min(room_ns) } else { least_ns };
+        let ventured_ns = room_ns - promise_ns * RESERVE;
+        let least_ns = if is_last_step { least_ns.min(ventured_ns) } else { least_ns };
         let asked_ns = (now_ns / RARER).max(SETTLE_NS);
         let asked_ns = match self.step {
             // The aim holds over a window and the pause behind it.

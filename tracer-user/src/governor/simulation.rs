@@ -2,8 +2,8 @@
 //! believes costs that are up to 30 % wrong.
 
 use super::{
-    Budget, Decision, Governor, Hits, Order, ProgramTime, RATE_NS, Reading, Rung, Step, Traps,
-    rungs,
+    Account, Budget, Decision, Governor, Hits, Order, ProgramTime, RATE_NS, Reading, Rung, Step,
+    Traps, rungs,
 };
 
 const TICK_NS: u64 = 50_000_000;
@@ -200,6 +200,8 @@ fn a_slow_exit_does_not_keep_the_probes_out_for_ever() {
         let is_hot = is_slow && tick < 60;
         reading.cpu_ns += if is_hot { TICK_NS } else { TICK_NS / 100 };
         reading.hits.entries += if is_hot { 60_000 } else { 0 };
+        // Hardly a program makes no mapping call for ten seconds.
+        reading.hits.mappings += u64::from(tick % 20 == 0);
         match governor.observe(&reading).map(|decision| decision.order) {
             Some(Order::PutIn(_)) => {
                 came_back = true;
@@ -334,4 +336,14 @@ fn probes_that_were_cold_when_the_others_went_go_when_they_are_hot() {
     let next = std::iter::repeat_with(|| later(&mut governor, &mut reading, 500)).take(4000);
     let next = next.flatten().next().expect("a decision");
     assert!(matches!(next.order, Order::PutIn(_)), "{next:?}");
+}
+
+#[test]
+fn an_account_of_which_all_has_expired_is_empty() {
+    let mut account = Account::default();
+    for second in 1..=30_u8 {
+        let cost_ns = if second < 20 { 0.1 * 10f64.powi(i32::from(second % 9)) } else { 0.0 };
+        account.add(u64::from(second) * SECOND_NS, SECOND_NS, cost_ns, cost_ns * 1.1);
+    }
+    assert_eq!((account.spent_ns(), account.cores()), (0.0, 0.0));
 }
