@@ -14,12 +14,14 @@
 
 mod account;
 mod cost;
+mod decision;
 mod ladder;
 #[cfg(test)]
 mod simulation;
 
 pub use account::WINDOW_NS;
 pub use cost::{Hits, ProgramTime, Traps};
+pub use decision::{Budget, Decision, Order, Reading};
 pub use ladder::{Rung, Step, rungs};
 
 use account::Account;
@@ -54,50 +56,6 @@ const RARER: u64 = 50;
 const EXIT_NS: u64 = 350_000_000;
 /// What of the room is kept free for what was not foreseen.
 const RESERVE: f64 = 0.1;
-
-/// How much the probes may cost.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// Share of the target's CPU time, 0 to 1.
-    pub share: f64,
-}
-
-/// What was counted until a moment; cumulative.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Nanoseconds since the session began.
-    pub at_ns: u64,
-    /// Probe hits.
-    pub hits: Hits,
-    /// CPU time of the target, nanoseconds.
-    pub cpu_ns: u64,
-    /// What the kernel has measured since the last reading, if it did.
-    pub programs: Option<ProgramTime>,
-}
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Follow by this rung from now on; the probes stay.
-    Regime(usize),
-    /// Take the allocator's probes out. The step is why: windows, mappings only or nothing.
-    TakeOut(Step),
-    /// Put them in, and follow by this rung.
-    PutIn(usize),
-}
-
-/// An order, and what it rests on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Decision {
-    /// What is to be done.
-    pub order: Order,
-    /// The step that this leads to.
-    pub step: Step,
-    /// Whether the step is another one than before; windows come and go without.
-    pub is_new_step: bool,
-    /// What the probes took of the target's CPU time lately, 0 to 1; with the margin.
-    pub cost_share: f64,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
