@@ -397,6 +397,15 @@ Named = collections.namedtuple("Named", "first second")
 NAMED = [Named(1, HeldByNamedTuple(number)) for number in range(COUNT)]
 
 
+@way(r"^__main__\.ANEW\[\*\] -> OfClassMadeAnew$")
+class OfClassMadeAnew(Thing):
+    pass
+
+
+# Each of a class of its own, as those are that are made inside functions; all have one name.
+ANEW = [type("OfClassMadeAnew", (Thing,), {})(number) for number in range(COUNT)]
+
+
 @way(r"^__main__\.WEAK_OWNERS\[\*\] -> HeldBesidesWeak$")
 class HeldBesidesWeak(Thing):
     pass

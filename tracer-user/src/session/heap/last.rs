@@ -15,7 +15,7 @@ use crate::{
         native::{LiveBlock, Naming, in_both, look},
         plan_of,
         python::{
-            PythonHeap, Shape, TypeIndex,
+            PythonHeap, Shape,
             graph::{Graph, Roots},
         },
     },
@@ -187,8 +187,7 @@ impl LastCopy {
         let lengths = lengths_of(objects, heap.as_ref(), self.at_ns);
         meta.containers = containers(objects, graph.as_ref(), lengths);
         let Some(graph) = graph else { return };
-        let types = worth_a_look(objects, &grown_types);
-        meta.held = types.into_iter().map(|kind| graph.held_type(kind)).collect();
+        meta.held = worth_a_look(&grown_types).map(|name| graph.held_types(name)).collect();
         let mut of_stack: HashMap<u64, Vec<u64>> =
             self.wanted.iter().map(|stack| (*stack, Vec::new())).collect();
         for block in &self.blocks {
@@ -201,17 +200,18 @@ impl LastCopy {
         let wanted = self.wanted.iter().filter_map(|stack| Some((*stack, of_stack.get(stack)?)));
         let held = wanted.filter(|(_, avmas)| !avmas.is_empty());
         meta.held.extend(held.map(|(stack, avmas)| graph.held_blocks(stack, avmas)));
+        meta.notes.extend(graph.notes());
     }
 }
 
-/// The types whose holders are worth knowing: those that grew most, the program's own first.
-fn worth_a_look(objects: &PythonHeap<'_>, grown: &[TypeCount]) -> Vec<TypeIndex> {
+/// The names of the types whose holders are worth knowing: those that grew most, the program's own
+/// first.
+fn worth_a_look(grown: &[TypeCount]) -> impl Iterator<Item = &str> {
     let large = grown.iter().filter(|of| of.bytes_change >= LEAST_GROWTH_BYTES);
     let (own, others): (Vec<&TypeCount>, Vec<&TypeCount>) =
         large.partition(|of| of.name.contains('.'));
-    let place = |of: &TypeCount| objects.types.iter().position(|kind| kind.name == of.name);
     let wanted = own.into_iter().take(MAX_TYPES).chain(others.into_iter().take(MAX_TYPES / 4));
-    wanted.filter_map(|of| Some(TypeIndex(place(of)? as u32))).collect()
+    wanted.map(|of| of.name.as_str())
 }
 
 /// The containers that grew, each with its lengths so far: those that were followed, and those that

@@ -6,7 +6,7 @@ use crate::{
     heap::{
         Copied, Image,
         python::{
-            Growth, Moment, PythonHeap, TypeIndex, TypeInfo,
+            Growth, Moment, PythonHeap, TypeInfo,
             graph::{Graph, Roots},
         },
     },
@@ -14,11 +14,14 @@ use crate::{
     target::Target,
 };
 use anyhow::Result;
+use std::collections::BTreeSet;
 
 /// Containers that grew of which is told how they are reached.
 const MOST_CONTAINERS: usize = 20;
 /// Types whose holders are told when none were asked for.
 const FEW_TYPES: usize = 3;
+/// Modules that are told of where a name is asked for that several have.
+const MOST_OF_ONE_NAME: usize = 8;
 
 /// What is remembered between two looks.
 #[derive(Debug, Default)]
@@ -79,13 +82,14 @@ impl Look {
             return Ok(told);
         };
         graph.hide_keys(wanted.hide_keys);
-        told.held = subjects.into_iter().map(|kind| graph.held_type(kind)).collect();
+        told.held = subjects.iter().map(|name| graph.held_types(name)).collect();
         for grown in growth.iter().flat_map(|growth| &growth.containers).take(MOST_CONTAINERS) {
             let mut container = graph.container(grown.object);
             container.lengths = vec![(began_ns, grown.before), (now_ns, grown.after)];
             told.containers.push(container);
         }
         told.containers.sort_by_key(|container| std::cmp::Reverse(container.held_bytes));
+        told.notes.extend(graph.notes());
         Ok(told)
     }
 }
@@ -98,7 +102,7 @@ fn chosen(
     whole: Census,
     wanted: &HeapLook,
     growth: Option<&Growth>,
-) -> (Census, Vec<TypeIndex>, Vec<String>) {
+) -> (Census, Vec<String>, Vec<String>) {
     let (subjects, unknown) = subjects(types, wanted, growth, &whole);
     (shortened(whole, wanted.types), subjects, unknown)
 }
@@ -118,36 +122,52 @@ fn shortened(mut census: Census, types: usize) -> Census {
     census
 }
 
-/// The types whose holders are told, and names that were asked for and are none.
+/// The types whose holders are told, by their whole names, and names that were asked for and are
+/// none's.
 fn subjects(
     types: &[TypeInfo],
     wanted: &HeapLook,
     growth: Option<&Growth>,
     census: &Census,
-) -> (Vec<TypeIndex>, Vec<String>) {
-    let named = |name: &str| {
-        let is_called = |known: &str| {
-            known == name || known.strip_suffix(name).is_some_and(|module| module.ends_with('.'))
-        };
-        let found = types.iter().position(|kind| is_called(&kind.name))?;
-        u32::try_from(found).ok().map(TypeIndex)
-    };
+) -> (Vec<String>, Vec<String>) {
     if !wanted.holders.is_empty() {
-        let unknown = wanted.holders.iter().filter(|name| named(name).is_none()).cloned();
-        return (wanted.holders.iter().filter_map(|name| named(name)).collect(), unknown.collect());
+        let (mut called, mut unknown) = (Vec::new(), Vec::new());
+        for name in &wanted.holders {
+            let found = called_so(types, name);
+            match found.is_empty() {
+                true => unknown.push(name.clone()),
+                false => called.extend(found),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        called.retain(|name| seen.insert(name.clone()));
+        return (called, unknown);
     }
     let is_users = |of: &&TypeCount| of.name.contains('.') && !of.name.starts_with("builtins.");
-    let few = |types: &[TypeCount]| {
-        types.iter().filter(is_users).take(FEW_TYPES).filter_map(|of| named(&of.name)).collect()
+    let few = |types: &mut dyn Iterator<Item = &TypeCount>| {
+        types.filter(is_users).take(FEW_TYPES).map(|of| of.name.clone()).collect()
     };
     match growth {
         Some(growth) => {
-            let grown: Vec<TypeCount> =
-                growth.types.iter().filter(|of| of.count_change > 0).cloned().collect();
-            (few(&grown), Vec::new())
+            (few(&mut growth.types.iter().filter(|of| of.count_change > 0)), Vec::new())
         }
-        None => (few(&census.types), Vec::new()),
+        None => (few(&mut census.types.iter()), Vec::new()),
     }
+}
+
+/// The whole names of types that are meant by one, with or without its module: one of each module
+/// that has such a type, a bounded number.
+fn called_so(types: &[TypeInfo], name: &str) -> BTreeSet<String> {
+    let is_called = |known: &str| {
+        known == name || known.strip_suffix(name).is_some_and(|module| module.ends_with('.'))
+    };
+    let mut found = BTreeSet::new();
+    for kind in types.iter().filter(|kind| is_called(&kind.name)) {
+        if found.len() < MOST_OF_ONE_NAME {
+            found.insert(kind.name.clone());
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -173,7 +193,17 @@ mod tests {
         let (census, subjects, unknown) = chosen(&types, whole, &wanted(1, 2), None);
         assert_eq!(census.types.len(), 2);
         assert_eq!(census.other_types.bytes, 300);
-        assert_eq!(subjects, [TypeIndex(2), TypeIndex(3)]);
+        assert_eq!(subjects, ["app.Large", "app.Small"]);
         assert!(unknown.is_empty());
+    }
+    #[test]
+    fn a_name_means_the_types_of_all_modules_that_have_it() {
+        let names = ["app.Session", "app.Session", "other.Session", "other.Sessions", "Session"];
+        let types = names.map(|name| TypeInfo { name: name.to_owned(), ..TypeInfo::default() });
+        let holders = ["Session", "other.Session", "Nobody"].map(str::to_owned).to_vec();
+        let asked = HeapLook { holders, ..wanted(1, 2) };
+        let (subjects, unknown) = subjects(&types, &asked, None, &Census::default());
+        assert_eq!(subjects, ["Session", "app.Session", "other.Session"]);
+        assert_eq!(unknown, ["Nobody"]);
     }
 }

@@ -25,7 +25,7 @@ use memory::Owned;
 use path::Paths;
 use roots::Root;
 use search::{Reached, Search};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use view::View;
 use wording::{Speaker, Words};
 
@@ -71,21 +71,22 @@ impl<'a> Graph<'a> {
         self.hide_keys = hide;
     }
 
-    /// Whether something was left out, since the memory contradicts itself: many objects that
-    /// claim one table.
-    pub fn is_cut(&self) -> bool {
-        self.view.is_cut()
+    /// What the chains may be wrong by; a sentence each. Asked when all of them have been told.
+    pub fn notes(&self) -> Vec<String> {
+        let cut = "The memory contradicts itself: more objects claim a table than it has room for, so some \
+                   references were left out, and what they hold may be told as held by nothing.";
+        self.view.is_cut().then(|| cut.to_owned()).into_iter().collect()
     }
 
-    /// Who holds the objects of a type.
-    pub fn held_type(&self, kind: TypeIndex) -> Held {
+    /// Who holds the objects of all types of a name: a class that is made anew for each request is a
+    /// type for each of them.
+    pub fn held_types(&self, name: &str) -> Held {
+        let is_meant: Vec<bool> = self.heap.types.iter().map(|kind| kind.name == name).collect();
         let subjects: Vec<ObjectIndex> = (0..self.heap.objects.all().len() as u32)
             .map(ObjectIndex)
-            .filter(|index| self.view.object(*index).kind == kind)
+            .filter(|index| is_meant.get(self.view.object(*index).kind.0 as usize) == Some(&true))
             .collect();
-        let name = self.view.type_at(kind).map(|info| printable(&info.name));
-        let subject = HeldSubject { type_name: name, stack: None };
-        self.held(subject, &subjects)
+        self.held(HeldSubject { type_name: Some(printable(name)), stack: None }, &subjects)
     }
 
     /// Who holds blocks of malloc's, by their addresses: that is who holds the objects whose block
@@ -128,18 +129,16 @@ impl<'a> Graph<'a> {
                 sum.1 = sum.1.saturating_add(bytes);
             }
         });
-        let mut contents: Vec<TypeCount> = by_type
+        let mut by_name: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (kind, (count, bytes)) in by_type {
+            let sum = by_name.entry(self.type_name(kind)).or_default();
+            *sum = (sum.0 + count, sum.1.saturating_add(bytes));
+        }
+        let mut contents: Vec<TypeCount> = by_name
             .into_iter()
-            .map(|(kind, (count, bytes))| TypeCount {
-                name: self.type_name(kind),
-                count,
-                bytes,
-                ..TypeCount::default()
-            })
+            .map(|(name, (count, bytes))| TypeCount { name, count, bytes, ..TypeCount::default() })
             .collect();
-        contents.sort_by(|one, other| {
-            other.bytes.cmp(&one.bytes).then_with(|| one.name.cmp(&other.name))
-        });
+        contents.sort_by_key(|of| std::cmp::Reverse(of.bytes));
         contents.truncate(MOST_CONTENTS);
         let mut chain = self.chain(words, index, 1, self.heap.bytes_of(index));
         chain.grown_step = chain.steps.len().checked_sub(1);
