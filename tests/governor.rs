@@ -165,6 +165,35 @@ fn whatever_it_costs_is_what_was_asked_for() {
     }
 }
 
+#[test]
+fn blocks_freed_while_the_probes_go_out_are_not_told_as_live() {
+    if !may_trace() {
+        return;
+    }
+    let mut ends_within = 0;
+    // The probes are known to be too dear after half a second, and go within another half.
+    for duration in ["550ms", "700ms", "850ms", "1s"] {
+        let mut target = Target::spawn(c_target("governed"), &["ring", "4"]);
+        target.go();
+        target.json();
+        target.go();
+        let outlive = Outlive::attach_governed(target.pid()).args(&["--duration", duration]);
+        let report = outlive.start().wait().report();
+        target.json();
+        assert!(target.finish().success(), "the target was harmed");
+        let governor = &report.0["governor"];
+        if governor["pauses"] == 0 {
+            continue;
+        }
+        ends_within += 1;
+        assert!(report.total("allocated_blocks") > 1000, "{:#}", report.0["totals"]);
+        assert!(governor["forgotten_blocks"].as_u64().expect("a number") > 0, "{governor}");
+        // Whether they live is not known of those that did when it began, and none is followed in it.
+        assert_eq!(report.total("live_blocks"), 0, "{duration}: {governor}");
+    }
+    assert!(ends_within > 0, "no session came as far as a pause");
+}
+
 /// A block in `deep`, bytes, and the mean distance of its samples.
 const LARGE_BYTES: f64 = 1000.0;
 const SAMPLED_BYTES: f64 = 65_536.0;

@@ -4,13 +4,15 @@
  * intervals, whoever watches can tell what was taken from it.
  *
  * governed MODE SECONDS. The first line measures units, the second begins the work. A unit of the
- * mode `deep` has long stacks, a large block and much work, and one of `mapping` maps memory instead.
+ * mode `deep` has long stacks, a large block and much work, one of `ring` frees the block of an
+ * earlier unit instead of its own, and one of `mapping` maps memory instead.
  */
 #include "truth.h"
 #include <sys/mman.h>
 #include <time.h>
 
-enum { INTERVALS_MAX = 2000, WORK = 600, DEEP_WORK = 130000, DEPTH = 30, DEEP_STACKS = 1024 };
+enum { INTERVALS_MAX = 2000, WORK = 600, DEEP_WORK = 130000, DEPTH = 30, DEEP_STACKS = 1024,
+       RING = 1 << 17 };
 static const long INTERVAL_NS = 100000000;
 
 static struct { long at_ns, units, cpu_ns; } intervals[INTERVALS_MAX];
@@ -60,6 +62,16 @@ NOINLINE static void deep_unit(void) {
     free(block);
 }
 
+/* Its block lives until RING more have been made. */
+NOINLINE static void ring_unit(void) {
+    static void *ring[RING];
+    static unsigned next;
+    free(ring[next]);
+    ring[next] = a_block();
+    next = (next + 1) % RING;
+    work(WORK);
+}
+
 /* Nothing of the allocator: a mapping of its own. */
 NOINLINE static void mapping_unit(void) {
     void *mapping = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -84,6 +96,8 @@ int main(int argc, char **argv) {
     long seconds = atol(argv[2]), count = 0, round_units = 40000;
     if (!strcmp(argv[1], "deep")) {
         unit = deep_unit, round_units = 1000, block_bytes = 1000;
+    } else if (!strcmp(argv[1], "ring")) {
+        unit = ring_unit;
     } else if (!strcmp(argv[1], "mapping")) {
         unit = mapping_unit;
     }

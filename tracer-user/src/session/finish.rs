@@ -31,7 +31,7 @@ const MANY_PROBES: usize = 40;
 impl Session {
     /// Detaches, and hands back what was seen.
     pub(super) fn finish(mut self, reason: EndReason) -> Result<Outcome> {
-        self.end_governor();
+        self.end_governor()?;
         self.probes.close_overhead_window();
         self.probes.let_loads_pass();
         insistence::listen();

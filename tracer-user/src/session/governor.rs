@@ -84,7 +84,7 @@ impl Session {
             Told::Decided(decision) => self.decided(decision),
             Told::Out => {
                 self.forget_followed();
-                self.is_blind = false;
+                self.is_blind = self.has_used_up_regimes;
                 Ok(None)
             }
         }
@@ -108,6 +108,7 @@ impl Session {
                 self.pause_begins();
                 self.is_blind = true;
                 if step == Step::Detached {
+                    self.is_left_alone = true;
                     return Ok(Some(EndReason::TooDear));
                 }
             }
@@ -191,15 +192,21 @@ impl Session {
         meta.steps.push(step);
     }
 
-    /// Holds the budget no more: all probes go.
-    pub(super) fn end_governor(&mut self) {
+    /// Holds the budget no more: all probes go. What was decided last is carried out: blocks that
+    /// were freed while probes went out are not known to live.
+    pub(super) fn end_governor(&mut self) -> Result<()> {
         if let Some(mut watch) = self.governed.as_mut().and_then(|governed| governed.watch.take()) {
-            let unheard = watch.end();
-            self.is_blind |= unheard.iter().any(
-                |told| matches!(told, Told::Decided(one) if matches!(one.order, Order::TakeOut(_))),
-            );
+            for told in watch.end() {
+                // Nothing goes in any more.
+                let is_entry =
+                    matches!(told, Told::Decided(one) if matches!(one.order, Order::PutIn(_)));
+                if !is_entry {
+                    self.governed(told)?;
+                }
+            }
         }
         self.pause_is_over();
+        Ok(())
     }
 }
 

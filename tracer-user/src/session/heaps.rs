@@ -74,7 +74,7 @@ impl Session {
         }
         // Blocks that were freed unseen would be taken for live ones that nothing points to; and a
         // target that is left alone since it was too hot is not stopped either.
-        if self.is_blind {
+        if self.is_blind || self.is_left_alone {
             let reason = "the probes had been taken out to hold --max-overhead";
             return self.heaps.keys().map(|tgid| Err((*tgid, reason.to_owned()))).collect();
         }

@@ -73,6 +73,8 @@ pub struct Session {
     pub(super) has_used_up_regimes: bool,
     /// Blocks are freed unseen, and what was followed before has not been forgotten.
     pub(super) is_blind: bool,
+    /// Even the last step was too dear.
+    pub(super) is_left_alone: bool,
     pub(super) began: Instant,
     pub(super) tgid: u32,
     /// Children of the target that ran already and are not followed.
@@ -116,6 +118,7 @@ impl Session {
             regime: regime::first(&config),
             has_used_up_regimes: false,
             is_blind: false,
+            is_left_alone: false,
             began: now,
             tgid,
             early_children: 0,
