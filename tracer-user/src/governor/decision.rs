@@ -18,6 +18,9 @@ pub struct Reading {
     pub hits: Hits,
     /// CPU time of the target, nanoseconds.
     pub cpu_ns: u64,
+    /// Some of the target's CPU time may be missing: children are followed, and of those that live
+    /// for less than a reading or two little is seen.
+    pub is_cpu_partial: bool,
     /// What the kernel has measured since the last reading, if it did.
     pub programs: Option<ProgramTime>,
 }

@@ -152,8 +152,12 @@ impl Governor {
         let cpu_ns = reading.cpu_ns.saturating_sub(before.cpu_ns) as f64;
         let hits = reading.hits.since(before.hits);
         let cost_ns = self.model.cost_ns(hits, self.rung);
-        // Nobody takes more of the target's time than it has used; clocks are a little apart.
-        let most_ns = cpu_ns + 0.02 * length_ns as f64;
+        // Nobody takes more of the target's time than it has used, where that is known; clocks are a
+        // little apart.
+        let most_ns = match reading.is_cpu_partial {
+            true => f64::INFINITY,
+            false => cpu_ns + 0.02 * length_ns as f64,
+        };
         let cost_ns = cost_ns.min(most_ns);
         self.account.add(reading.at_ns, length_ns, cost_ns, cpu_ns);
         let mappings = Hits { mappings: hits.mappings, ..Hits::default() };

@@ -62,6 +62,7 @@ fn run(demand: Demand, threads: f64, share: f64, error: f64, seconds: u64) -> Ru
             },
             cpu_ns: cpu as u64,
             programs,
+            ..Reading::default()
         };
         if let Some(since) = leaving_since {
             let gone = (now_ns - since) / TAKEN_OUT_NS;
@@ -346,4 +347,19 @@ fn an_account_of_which_all_has_expired_is_empty() {
         account.add(u64::from(second) * SECOND_NS, SECOND_NS, cost_ns, cost_ns * 1.1);
     }
     assert_eq!((account.spent_ns(), account.cores()), (0.0, 0.0));
+}
+
+#[test]
+fn hits_of_children_that_are_gone_before_they_are_seen_are_paid_for() {
+    let mut governor = Governor::new(Budget { share: 0.05 }, TRAPS, rungs(false, false));
+    let mut reading = Reading { is_cpu_partial: true, ..Reading::default() };
+    let next = std::iter::repeat_with(|| {
+        reading.at_ns += TICK_NS;
+        // Nearly all of a core, of which the parent that is seen uses next to nothing.
+        reading.cpu_ns += TICK_NS / 1000;
+        reading.hits.entries += 40_000;
+        governor.observe(&reading)
+    });
+    let order = next.take(20).flatten().next().map(|decision| decision.order);
+    assert_eq!(order, Some(Order::TakeOut(Step::Windows)));
 }

@@ -46,8 +46,14 @@ pub struct CostWatch {
 }
 
 impl CostWatch {
-    /// Begins to watch. Before the first probe goes in: that costs too.
-    pub fn begin(budget: Budget, rungs: Vec<Rung>, handles: (Meter, Reach, Traps)) -> Self {
+    /// Begins to watch. Before the first probe goes in: that costs too. `follows`: children are
+    /// followed.
+    pub fn begin(
+        budget: Budget,
+        rungs: Vec<Rung>,
+        follows: bool,
+        handles: (Meter, Reach, Traps),
+    ) -> Self {
         let (meter, reach, traps) = handles;
         let (tell, told) = unbounded_channel();
         let (commands, heard) = channel();
@@ -59,6 +65,7 @@ impl CostWatch {
             heard,
             began: Instant::now(),
             cpu: CpuTime::default(),
+            follows,
             timed_since: None,
             timed_next: Instant::now(),
             is_out: false,
@@ -106,6 +113,7 @@ struct Work {
     heard: Receiver<Command>,
     began: Instant,
     cpu: CpuTime,
+    follows: bool,
     /// Since when our programs are timed, and when they will be again.
     timed_since: Option<Instant>,
     timed_next: Instant,
@@ -164,8 +172,13 @@ impl Work {
             }
             _ => {}
         }
-        let cpu_ns = self.cpu.of(&self.reach.tgids());
-        Reading { at_ns: self.now_ns(), hits: self.meter.hits(), cpu_ns, programs }
+        Reading {
+            cpu_ns: self.cpu.of(&self.reach.tgids()),
+            is_cpu_partial: self.follows,
+            at_ns: self.now_ns(),
+            hits: self.meter.hits(),
+            programs,
+        }
     }
 }
 

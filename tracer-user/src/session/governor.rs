@@ -42,7 +42,7 @@ impl Governed {
     pub fn begin(config: &Config, asked: Regime, probes: &mut Probes) -> Option<Self> {
         let budget = Budget { share: config.max_overhead? };
         let rungs = rungs(asked.min_size_bytes >= FLOOR_BYTES, asked.sample_mean_bytes > 0);
-        let watch = CostWatch::begin(budget, rungs.clone(), probes.handles()?);
+        let watch = CostWatch::begin(budget, rungs.clone(), config.follow, probes.handles()?);
         Some(Self { watch: Some(watch), rungs, asked, budget, paused_since: None, waiting: None })
     }
 
