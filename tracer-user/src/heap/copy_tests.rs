@@ -25,6 +25,12 @@ fn holder(mib: usize) -> (Child, u64) {
         .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    // Where a thread stands that runs still is told by nothing but a stop.
+    let patience = Instant::now() + Duration::from_secs(20);
+    while stacks::waiting(child.id()).len() < 2 {
+        assert!(Instant::now() < patience, "its threads never waited");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     (child, line.trim().parse().unwrap())
 }
 
@@ -45,11 +51,9 @@ fn memory_is_copied_as_it_is_live_and_stopped() {
         assert!(bytes.iter().all(|byte| *byte == 0x5a));
         assert_eq!(copied.reading.unread_bytes, 0, "{:?}", copied.notes);
         assert!(copied.reading.copied_bytes >= plan.resident_bytes() / 10 * 9);
-        let stacks: Vec<&crate::heap::Region> = copied
-            .image
-            .regions()
-            .iter()
-            .filter(|region| matches!(region.kind, RegionKind::Stack { tid, .. } if tid != 0))
+        let kinds = copied.image.regions().iter().map(|region| &region.kind);
+        let stacks: Vec<&RegionKind> = kinds
+            .filter(|kind| matches!(kind, RegionKind::Stack { tid, .. } if *tid != 0))
             .collect();
         assert_eq!(stacks.len(), 2, "{stacks:x?}");
         let statics: Vec<_> = copied
