@@ -51,6 +51,9 @@ pub fn held_bytes(pagemap: &File, range: Range<u64>, pages_left: &mut u64) -> io
 pub fn pages(pagemap: &File, range: Range<u64>, pages_left: &mut u64) -> io::Result<Pages> {
     let mut found = Pages::default();
     each_entry(pagemap, range, pages_left, |_, entry| {
+        if entry & GUARD != 0 {
+            return;
+        }
         let is_resident = entry & IN_MEMORY != 0;
         found.resident_bytes += u64::from(is_resident);
         found.swapped_bytes += u64::from(entry & SWAPPED != 0);
@@ -107,6 +110,7 @@ pub fn runs(
     let mut found = Runs::default();
     each_entry(pagemap, range, pages_left, |page, entry| {
         let runs = match entry {
+            _ if entry & GUARD != 0 => return,
             _ if entry & SWAPPED != 0 => &mut found.swapped,
             _ if entry & IN_MEMORY == 0 => return,
             _ if entry & OF_FILE != 0 && !with_files => return,
@@ -121,8 +125,22 @@ pub fn runs(
     Ok(found)
 }
 
-/// The entries of a range's pages, each with the page's number; those of guards are left out. At
-/// most `pages_left` pages are looked at, and taken off it.
+/// Where the last guard in a range ends; `None` where there is none, or the kernel does not tell.
+///
+/// # Errors
+/// As [`held_bytes`].
+pub fn last_guard_end(pagemap: &File, range: Range<u64>) -> io::Result<Option<u64>> {
+    let (mut last, mut pages_left) = (None, u64::MAX);
+    each_entry(pagemap, range, &mut pages_left, |page, entry| {
+        if entry & GUARD != 0 {
+            last = Some((page + 1) * page_bytes());
+        }
+    })?;
+    Ok(last)
+}
+
+/// The entries of a range's pages, each with the page's number. At most `pages_left` pages are looked
+/// at, and taken off it.
 fn each_entry(
     pagemap: &File,
     range: Range<u64>,
@@ -142,10 +160,7 @@ fn each_entry(
         }
         let (entries, _) = place[..read * ENTRY_BYTES].as_chunks::<ENTRY_BYTES>();
         for (page, entry) in (page..).zip(entries) {
-            let entry = u64::from_ne_bytes(*entry);
-            if entry & GUARD == 0 {
-                visit(page, entry);
-            }
+            visit(page, u64::from_ne_bytes(*entry));
         }
         page += read as u64;
         *pages_left -= read as u64;
@@ -193,6 +208,7 @@ mod tests {
         // SAFETY: what was mapped above, and is used no more.
         unsafe { libc::munmap(start.cast(), length) };
     }
+
     #[test]
     fn guards_are_neither_in_memory_nor_swapped_out() {
         let mut file = tempfile::tempfile().unwrap();
@@ -208,5 +224,7 @@ mod tests {
         assert_eq!((found.resident_bytes, found.swapped_bytes), (2 * page, page));
         assert_eq!(found.anonymous_bytes, page);
         assert_eq!(held_bytes(&file, 0..5 * page, &mut 1000).unwrap(), 3 * page);
+        assert_eq!(last_guard_end(&file, 0..5 * page).unwrap(), Some(4 * page));
+        assert_eq!(last_guard_end(&file, 0..page).unwrap(), None);
     }
 }
