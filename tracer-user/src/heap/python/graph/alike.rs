@@ -36,7 +36,8 @@ pub(super) struct Way {
     key: Key,
 }
 
-/// What tells a way from others of the same holder: label, type, and what has a name of its own.
+/// What tells a way from others of the same holder: label, name of the type, and what has a name of
+/// its own.
 type Key = (Label, TypeIndex, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,7 +154,7 @@ impl Ways {
             Some(Shape::Generator | Shape::Frame) => view.code_of(index).unwrap_or(0),
             _ => 0,
         };
-        let key = (label.signature(), object.kind, identity);
+        let key = (label.signature(), view.namesake(object.kind), identity);
         if let Some(way) = self.repeated(from, key) {
             return Some(way);
         }

@@ -4,6 +4,7 @@ use super::traits::Traits;
 use crate::heap::image::Image;
 use crate::heap::python::{HeapLayout, Object, ObjectIndex, Objects, TypeIndex, TypeInfo};
 use std::cell::Cell;
+use std::collections::HashMap;
 
 /// How often each word of the memory may be looked at in one go. A table that many objects claim
 /// would otherwise be read for each of them.
@@ -17,6 +18,8 @@ pub(super) struct View<'a> {
     pub layout: &'a HeapLayout,
     /// By [`TypeIndex`].
     pub traits: Vec<Traits>,
+    /// The first type of the same name, by [`TypeIndex`].
+    namesakes: Vec<TypeIndex>,
     /// Words that may still be looked at.
     budget: Cell<u64>,
     /// It was too small.
@@ -31,12 +34,18 @@ impl<'a> View<'a> {
         layout: &'a HeapLayout,
     ) -> Self {
         let traits = Traits::of_all(types, layout);
+        let mut first: HashMap<&str, TypeIndex> = HashMap::new();
+        let namesakes = types.iter().enumerate().map(|(index, kind)| {
+            *first.entry(kind.name.as_str()).or_insert(TypeIndex(index as u32))
+        });
+        let namesakes = namesakes.collect();
         let view = Self {
             image,
             types,
             objects,
             layout,
             traits,
+            namesakes,
             budget: Cell::new(0),
             is_cut: Cell::new(false),
         };
@@ -48,6 +57,12 @@ impl<'a> View<'a> {
     #[inline]
     pub fn minor(&self) -> u8 {
         self.layout.version.minor
+    }
+
+    /// What stands for all types of the same name as this one: a class that is made in a function is
+    /// a type for each call.
+    pub fn namesake(&self, kind: TypeIndex) -> TypeIndex {
+        self.namesakes.get(kind.0 as usize).copied().unwrap_or(kind)
     }
 
     /// Before each pass through the heap, or a part of it.
