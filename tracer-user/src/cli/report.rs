@@ -10,7 +10,7 @@ use crate::{
     session,
 };
 use anyhow::{Context as _, Result, bail};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::Path;
 
 /// Makes a report from a capture.
@@ -30,15 +30,19 @@ pub fn report(verb: &Report) -> Result<u8> {
         View::Allocated => report::View::Allocated,
     };
     let detail = if verb.full { Detail::Full } else { Detail::Folded };
+    let output = verb.output.as_deref();
     let bytes = match verb.format {
+        Format::Json => {
+            deliver_json(&report, output)?;
+            return Ok(report::outcome(&report, verb.fail_on_growth));
+        }
         Format::Text => report::text(&report, to_terminal, detail).into_bytes(),
         Format::Markdown => report::markdown(&report, detail).into_bytes(),
-        Format::Json => report::json(&report).into_bytes(),
         Format::Folded => report::folded(&report, view).into_bytes(),
         Format::Svg => report::svg(&report, view).context("drawing the flamegraph")?,
         Format::Pprof => report::pprof(&report, &recording).context("compressing the profile")?,
     };
-    deliver(&bytes, verb.output.as_deref())?;
+    deliver(&bytes, output)?;
     Ok(report::outcome(&report, verb.fail_on_growth))
 }
 
@@ -50,6 +54,18 @@ fn read_at(path: &Path, moment: Moment) -> Result<Recording> {
         None => whole,
         Some(until_ns) => capture::read_until(path, until_ns)?,
     })
+}
+
+/// Writes a report piece by piece, as [`deliver`] does a text: that of thousands of sites is larger
+/// than they are.
+fn deliver_json(report: &report::Report, output: Option<&Path>) -> Result<()> {
+    match output {
+        Some(path) => session::write_with(path, |file| report::write_json(report, file)),
+        None => {
+            let mut stdout = BufWriter::new(std::io::stdout().lock());
+            Ok(report::write_json(report, &mut stdout).and_then(|()| stdout.flush())?)
+        }
+    }
 }
 
 /// Writes to a file, or to stdout where none is named.

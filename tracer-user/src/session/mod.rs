@@ -44,7 +44,7 @@ mod watch;
 pub use cycles::{Schedule, Setback, Story};
 pub use heap::Settings as HeapSettings;
 pub use heap_look::{HeapLook, HeapLooked, look_at_heap};
-pub use output::{write_beside, write_for_others, write_reports};
+pub use output::{write_beside, write_for_others, write_reports, write_with};
 pub use privilege::require_privileges;
 
 use crate::{

@@ -99,7 +99,11 @@ pub fn write_for_others(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn write_with(
+/// As [`write_beside`], piece by piece.
+///
+/// # Errors
+/// As [`write_beside`], and what `fill` says.
+pub fn write_with(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
