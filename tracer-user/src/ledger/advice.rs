@@ -197,9 +197,9 @@ fn unattributed(kind: Kind, bytes: u64, inside: Inside) -> Option<Advice> {
         ),
         Kind::AllocatorWhole => (
             format!(
-                "{size} of the growth are the allocator's memory; with --min-size live blocks cannot be told from what it keeps"
+                "{size} of the growth are the allocator's memory; not all blocks were followed (a size floor, a sample, pauses), so live ones cannot be told from what it keeps"
             ),
-            "Measure without --min-size.",
+            "--exact follows all of them, where the target can take that; without --min-size.",
         ),
         Kind::Unexplained => (
             format!(

@@ -178,7 +178,10 @@ fn note(
                 .into(),
         ),
         Kind::AllocatorWhole => {
-            notes.push("with --min-size live blocks cannot be told from what is kept".into());
+            notes.push(
+                "not all blocks were followed, so live ones cannot be told from what is kept"
+                    .into(),
+            );
         }
         Kind::LiveV8 => notes.push("sampled".into()),
         Kind::PythonArenas if account.change_of(Kind::LivePython) != 0 => {
