@@ -182,8 +182,17 @@ fn read_file(file: &File, mut offset: u64, mut place: &mut [u8]) {
     }
 }
 
-/// Places for all that is in memory of these parts, and bytes that are not looked at since
-/// `pages_left`, which is taken off, did not suffice.
+/// What has no place; bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Address space that was not looked at.
+    pub unseen_bytes: u64,
+    /// Swapped out where nothing around is in memory; of places [`Buffer::complete`] tells it.
+    pub swapped_bytes: u64,
+}
+
+/// Places for all that is in memory of these parts, and what has none: not all is looked at where
+/// `pages_left`, which is taken off, does not suffice.
 ///
 /// # Errors
 /// When pagemap cannot be read.
@@ -191,12 +200,12 @@ pub fn buffers(
     parts: &[Part],
     pagemap: &File,
     pages_left: &mut u64,
-) -> std::io::Result<(Vec<Buffer>, u64)> {
-    let mut unseen = 0;
+) -> std::io::Result<(Vec<Buffer>, LeftOut)> {
+    let mut left_out = LeftOut::default();
     let mut found = Vec::new();
     for part in parts {
         if part.length_bytes() / pagemap::page_bytes() > *pages_left {
-            unseen += part.length_bytes();
+            left_out.unseen_bytes += part.length_bytes();
             continue;
         }
         let runs = pagemap::runs(pagemap, part.range.clone(), part.with_file_pages, pages_left)?;
@@ -208,7 +217,12 @@ pub fn buffers(
         true => SHORT_GAP_BYTES,
         false => LONG_GAP_BYTES,
     };
-    Ok((found.into_iter().flat_map(|(part, runs)| cut(part, runs, gap)).collect(), unseen))
+    let swapped: u64 = found.iter().map(|(_, runs)| runs.swapped_bytes()).sum();
+    let places: Vec<Buffer> =
+        found.into_iter().flat_map(|(part, runs)| cut(part, runs, gap)).collect();
+    let in_places: u64 = places.iter().map(|place| place.runs.swapped_bytes()).sum();
+    left_out.swapped_bytes = swapped - in_places;
+    Ok((places, left_out))
 }
 
 /// Places for a part: one, unless longer gaps than `gap` are in it.
@@ -286,6 +300,32 @@ mod tests {
         assert_eq!(ranges(MIB), [MIB..5 * MIB, 90 * MIB..91 * MIB]);
         assert_eq!(ranges(100 * MIB), [MIB..100 * MIB]);
         assert!(cut(&part(MIB..100 * MIB), Runs::default(), MIB).is_empty());
+    }
+
+    #[test]
+    fn what_is_swapped_out_is_told_wherever_it_lies() {
+        use std::io::Write as _;
+        // A gap of 2 GiB between two parts that are in memory; in front of the second one, in the
+        // middle, and in a part of its own there are pages that are swapped out.
+        let page = pagemap::page_bytes();
+        let (gap, last) = (RESERVED_BYTES * 2 / page, RESERVED_BYTES * 2 / page + 8);
+        let (resident, swapped) = (1_u64 << 63, 1_u64 << 62);
+        let mut entries = vec![0; last as usize + 4];
+        entries[0] = resident;
+        entries[1] = swapped;
+        entries[gap as usize / 2] = swapped;
+        entries[gap as usize] = resident;
+        entries[last as usize..].fill(swapped);
+        let mut file = tempfile::tempfile().unwrap();
+        let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_ne_bytes()).collect();
+        file.write_all(&bytes).unwrap();
+        let parts = [part(0..last * page), part(last * page..(last + 4) * page)];
+        let (mut places, left_out) = buffers(&parts, &file, &mut (1 << 30)).unwrap();
+        let swapped: u64 = places.iter_mut().map(|place| place.complete(|_| None)).sum();
+        assert_eq!((places.len(), swapped + left_out.swapped_bytes), (2, 6 * page));
+        assert_eq!(left_out.unseen_bytes, 0);
+        let few = buffers(&parts, &file, &mut 2).unwrap().1;
+        assert_eq!(few, LeftOut { unseen_bytes: (last + 4) * page, swapped_bytes: 0 });
     }
 
     #[test]

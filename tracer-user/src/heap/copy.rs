@@ -1,6 +1,6 @@
 //! Copies what of a process' memory holds its heap, while it runs or in one short stop.
 
-use super::buffer::{Buffer, buffers};
+use super::buffer::{Buffer, LeftOut, buffers};
 use super::copy_error::CopyError;
 use super::image::{Image, RegionKind};
 use super::plan::{Plan, open_pagemap, unreadable};
@@ -56,8 +56,7 @@ pub(super) struct Copy<'p> {
     buffers: Vec<Buffer>,
     moved: Moved,
     shared_bytes: u64,
-    /// Address space that was not looked at.
-    unseen_bytes: u64,
+    left_out: LeftOut,
     /// Stacks as they were at the last read.
     stacks: Vec<StackSpan>,
     began: Instant,
@@ -74,11 +73,11 @@ impl<'p> Copy<'p> {
         let Parts { parts, shared_bytes } = region::parts(&mappings, &plan.statics, &spans);
         let pagemap = open_pagemap(tgid)?;
         let mut left = MAX_ADDRESS_SPACE_BYTES / pagemap::page_bytes();
-        let (mut buffers, unseen_bytes) =
+        let (mut buffers, left_out) =
             buffers(&parts, &pagemap, &mut left).map_err(|error| unreadable(tgid, error))?;
         warm(buffers.iter_mut().flat_map(Buffer::pieces).collect());
         let moved = Moved::default();
-        Ok(Self { plan, pagemap, buffers, moved, shared_bytes, unseen_bytes, stacks: spans, began })
+        Ok(Self { plan, pagemap, buffers, moved, shared_bytes, left_out, stacks: spans, began })
     }
 
     fn tgid(&self) -> u32 {
@@ -232,9 +231,11 @@ impl<'p> Copy<'p> {
         known.sort_unstable_by_key(|range| range.start);
         let new: Vec<Part> = parts.iter().flat_map(|part| without(part, &known)).collect();
         let mut left = NEW_PAGES;
-        let (new, unseen) =
+        let (new, left_out) =
             buffers(&new, &self.pagemap, &mut left).map_err(|error| unreadable(tgid, error))?;
-        self.unseen_bytes = unseen;
+        // Less is looked at than at first.
+        let swapped_bytes = self.left_out.swapped_bytes.max(left_out.swapped_bytes);
+        self.left_out = LeftOut { swapped_bytes, ..left_out };
         self.stacks = spans;
         Ok(new)
     }
@@ -267,6 +268,7 @@ impl<'p> Copy<'p> {
         let files = &self.plan.target.files;
         let open = |id: FileId| files.get(&id).map(|file| file.elf.file());
         let swapped: u64 = self.buffers.iter_mut().map(|buffer| buffer.complete(open)).sum();
+        let swapped = swapped.saturating_add(self.left_out.swapped_bytes);
         let mut notes = Vec::new();
         let mut note = |bytes: u64, what: &str| {
             if bytes > 0 {
@@ -277,7 +279,7 @@ impl<'p> Copy<'p> {
             swapped,
             "of its memory are swapped out and were not looked at; what only they point to appears to be held by nobody.",
         );
-        note(self.unseen_bytes, "of reserved address space were not looked at.");
+        note(self.left_out.unseen_bytes, "of reserved address space were not looked at.");
         note(
             self.shared_bytes,
             "of memory that it shares with other processes were not looked at.",
