@@ -170,9 +170,10 @@ fn blocks_freed_while_the_probes_go_out_are_not_told_as_live() {
     if !may_trace() {
         return;
     }
-    let mut ends_within = 0;
-    // The probes are known to be too dear after half a second, and go within another half.
-    for duration in ["550ms", "700ms", "850ms", "1s"] {
+    let mut have_forgotten = 0;
+    // The probes are known to be too dear after 0.15 to 0.5 s, and go within another half of a second;
+    // all blocks that are followed by then are freed later than that.
+    for duration in ["300ms", "450ms", "600ms", "750ms"].into_iter().cycle().take(8) {
         let mut target = Target::spawn(c_target("governed"), &["ring", "4"]);
         target.go();
         target.json();
@@ -185,13 +186,15 @@ fn blocks_freed_while_the_probes_go_out_are_not_told_as_live() {
         if governor["pauses"] == 0 {
             continue;
         }
-        ends_within += 1;
-        assert!(report.total("allocated_blocks") > 1000, "{:#}", report.0["totals"]);
-        assert!(governor["forgotten_blocks"].as_u64().expect("a number") > 0, "{governor}");
-        // Whether they live is not known of those that did when it began, and none is followed in it.
+        // Whether those live that did when it began is not known, and none is followed in it.
         assert_eq!(report.total("live_blocks"), 0, "{duration}: {governor}");
+        // On a busy machine the probes may be known to be too dear before all of them are in.
+        have_forgotten += u32::from(governor["forgotten_blocks"].as_u64().expect("a number") > 0);
+        if have_forgotten == 3 {
+            return;
+        }
     }
-    assert!(ends_within > 0, "no session came as far as a pause");
+    assert!(have_forgotten > 0, "no session had anything to forget");
 }
 
 /// A block in `deep`, bytes, and the mean distance of its samples.

@@ -12,7 +12,7 @@
 #include <time.h>
 
 enum { INTERVALS_MAX = 2000, WORK = 600, DEEP_WORK = 130000, DEPTH = 30, DEEP_STACKS = 1024,
-       RING = 1 << 17 };
+       RING = 1 << 20 };
 static const long INTERVAL_NS = 100000000;
 
 static struct { long at_ns, units, cpu_ns; } intervals[INTERVALS_MAX];

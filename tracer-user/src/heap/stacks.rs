@@ -15,8 +15,9 @@ const MAX_THREADS: usize = 65_536;
 /// How far above a stack pointer the end of its stack is searched, bytes.
 const SEARCH_BYTES: u64 = 8 << 20;
 /// How far below a stack pointer its guard is searched, bytes: stacks of threads are 8 MiB long, if
-/// nobody asks for more.
-const GUARD_SEARCH_BYTES: u64 = 64 << 20;
+/// nobody asks for more. The target may stand meanwhile: 5 us for each thread that has hardly touched
+/// its stack, 170 us where all of this is in memory.
+const GUARD_SEARCH_BYTES: u64 = 16 << 20;
 /// Bytes that are read at a time, a multiple of what a control block is aligned to.
 const WINDOW_BYTES: u64 = 64 << 10;
 /// Control blocks of glibc and musl are aligned so.

@@ -197,10 +197,12 @@ impl Session {
     pub(super) fn end_governor(&mut self) -> Result<()> {
         if let Some(mut watch) = self.governed.as_mut().and_then(|governed| governed.watch.take()) {
             for told in watch.end() {
-                // Nothing goes in any more.
-                let is_entry =
-                    matches!(told, Told::Decided(one) if matches!(one.order, Order::PutIn(_)));
-                if !is_entry {
+                // What the thread does by itself has been done; the rest is too late.
+                let is_done = match told {
+                    Told::Decided(one) => matches!(one.order, Order::TakeOut(_)),
+                    Told::Out => true,
+                };
+                if is_done {
                     self.governed(told)?;
                 }
             }
