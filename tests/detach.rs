@@ -7,6 +7,7 @@ use rustix::thread::{CpuSet, Pid, sched_setaffinity};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use support::{Outlive, Target, c_target, eventually, may_trace};
 
@@ -81,9 +82,19 @@ fn changed_code_bytes(pid: u32) -> usize {
     changed
 }
 
-/// A target that allocates all the time.
+/// A target that allocates all the time. Each has the same addresses: which pages share a place of
+/// the processor's caches is one of the things that make one process faster than another.
 fn churn() -> Target {
-    let mut target = Target::spawn(c_target("churn"), &["2"]);
+    let mut command = Command::new(c_target("churn"));
+    command.arg("2");
+    // SAFETY: personality is async-signal-safe, and takes numbers.
+    unsafe {
+        command.pre_exec(|| match libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let mut target = Target::from_command(command);
     target.go();
     target
 }
